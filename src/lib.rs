@@ -1,0 +1,13 @@
+//! Shutterbug: a Discord bot that sees a channel's photos, talks, and shares photos of its own.
+//!
+//! Data goes one way through the house: door → dialogue → prompt → engine (perceive → talk →
+//! bridge → draw) → delivery → journal.
+//!
+//! * [`systems`] holds what can answer: a dialogue in, a reply with text and photos out.
+//! * [`dialogue`] holds the nouns that everything else speaks of.
+//! * [`nn`] are the layers, each written once, and [`torch`] what libtorch needs and tch lacks.
+
+pub mod dialogue;
+pub mod nn;
+pub mod systems;
+pub mod torch;

@@ -1,0 +1,37 @@
+//! Scaled dot-product attention and the choice of its kernel.
+
+use tch::Tensor;
+
+/// What a query position may attend to.
+#[derive(Clone, Copy)]
+pub enum Mask<'a> {
+    /// Everything.
+    None,
+    /// Itself and what stands before it; queries and keys have equal length.
+    Causal,
+    /// An additive mask `[b or 1, h or 1, t, s]` in the queries' dtype.
+    Additive(&'a Tensor),
+}
+
+/// Attention over `query [b, h, t, e]`, `key` and `value [b, g, s, e]`, where each of the g heads
+/// serves h / g query heads. Returns `[b, h, t, e]`. Scores are scaled by 1/√e.
+///
+/// Flash kernels take grouped heads but no mask, memory-efficient ones a mask but no grouped
+/// heads, and anything else falls back silently to quadratic mathematics: so heads are repeated
+/// exactly where there is a mask.
+pub fn attend(query: &Tensor, key: &Tensor, value: &Tensor, mask: Mask<'_>) -> Tensor {
+    let groups = query.size()[1] / key.size()[1];
+    let plain = |key: &Tensor, value: &Tensor, mask: Option<&Tensor>, causal, grouped| {
+        Tensor::scaled_dot_product_attention(query, key, value, mask, 0.0, causal, None, grouped)
+    };
+    match mask {
+        Mask::None => plain(key, value, None, false, groups > 1),
+        Mask::Causal => plain(key, value, None, true, groups > 1),
+        Mask::Additive(mask) if groups > 1 => {
+            let key = key.repeat_interleave_self_int(groups, 1, None);
+            let value = value.repeat_interleave_self_int(groups, 1, None);
+            plain(&key, &value, Some(mask), false, false)
+        }
+        Mask::Additive(mask) => plain(key, value, Some(mask), false, false),
+    }
+}

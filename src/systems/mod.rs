@@ -1,0 +1,147 @@
+//! Every system that can hold a photo-sharing dialogue, behind one small trait.
+
+use std::ops::ControlFlow;
+
+use crate::dialogue::{Dialogue, Pixels, Reply};
+
+/// How the next token is chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Decoding {
+    /// The most probable token.
+    Greedy,
+    /// A draw from the smallest set of tokens whose probability reaches `top_p`.
+    Sample {
+        /// Divides the logits; above 0.
+        temperature: f64,
+        /// In (0, 1].
+        top_p: f64,
+    },
+    /// The best of `width` hypotheses by length-normalised log-probability.
+    Beam {
+        /// Hypotheses kept; at least 1.
+        width: usize,
+    },
+}
+
+/// Whether a reply may share a photo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PhotoSharing {
+    /// The model decides.
+    On,
+    /// The model can't choose one at all.
+    Off,
+}
+
+/// How photos are drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drawing {
+    /// Diffusion steps.
+    pub steps: usize,
+    /// Classifier-free guidance; 1 turns it off.
+    pub guidance: f64,
+    /// Width and height in pixels; `None` is the model's own.
+    pub size: Option<(u32, u32)>,
+    /// Standard normal starting latents, `[photos, c, h, w]`, instead of the seed's.
+    pub latents: Option<Latents>,
+}
+
+/// Starting noise given from outside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latents {
+    /// `[photos, channels, height, width]`.
+    pub shape: [i64; 4],
+    /// In row-major order.
+    pub values: Vec<f32>,
+}
+
+/// One reply asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplyRequest {
+    /// What was said so far; the last turn is B's.
+    pub dialogue: Dialogue,
+    /// Text that opens the dialogue as the system's, if any.
+    pub system_text: Option<String>,
+    /// May a photo be shared?
+    pub photos: PhotoSharing,
+    /// How tokens are chosen.
+    pub decoding: Decoding,
+    /// Most tokens to write, captions included.
+    pub new_tokens_max: usize,
+    /// How photos are drawn.
+    pub drawing: Drawing,
+    /// Seed of every random draw.
+    pub seed: u64,
+    /// The resident adapter to use, by revision; `None` is the base alone.
+    pub adapter: Option<String>,
+}
+
+/// One picture asked for by its caption.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DrawRequest {
+    /// What it should show.
+    pub caption: String,
+    /// How.
+    pub drawing: Drawing,
+    /// Seed of the starting noise.
+    pub seed: u64,
+    /// The resident adapter to use, by revision.
+    pub adapter: Option<String>,
+}
+
+/// What a system says while it works.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// It looks at photos.
+    Perceiving {
+        /// How many.
+        photos: usize,
+    },
+    /// It wrote more text (never a caption).
+    TextDelta(String),
+    /// It finished step `step` of `steps` of photo `photo` (all counted from 1, photos too).
+    Drawing {
+        /// Which photo of the reply.
+        photo: usize,
+        /// Steps done.
+        step: usize,
+        /// Steps in all.
+        steps: usize,
+    },
+}
+
+/// Told of progress; answers whether to go on. Asked between tokens and between diffusion steps.
+pub type Watcher<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum RespondError {
+    /// The watcher said stop.
+    #[error("cancelled")]
+    Cancelled,
+    /// The request can't be answered as it stands; the sentence is for the person who asked.
+    #[error("{0}")]
+    Unanswerable(String),
+    /// The system failed.
+    #[error("the model failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Something that answers in text and photos. Lives on the engine's thread alone.
+pub trait System {
+    /// Revision of the model, as records keep it.
+    fn revision(&self) -> &str;
+
+    /// Writes a reply.
+    fn respond(
+        &mut self,
+        request: &ReplyRequest,
+        watcher: &mut Watcher<'_>,
+    ) -> Result<Reply, RespondError>;
+
+    /// Draws a caption.
+    fn draw(
+        &mut self,
+        request: &DrawRequest,
+        watcher: &mut Watcher<'_>,
+    ) -> Result<Pixels, RespondError>;
+}

@@ -1,0 +1,15 @@
+//! What libtorch needs and tch lacks: device choice, the weights reader, seeded generators and
+//! memory figures. Knows no model.
+
+mod device;
+mod generator;
+mod memory;
+mod shim;
+mod weights;
+
+pub use device::{Compute, DeviceChoice, DeviceError, Precision};
+pub use generator::Generator;
+pub use memory::{
+    AcceleratorMemory, accelerator_memory, reset_accelerator_peak, resident_bytes_max,
+};
+pub use weights::{Checkpoint, LoadError, Weights};

@@ -1,0 +1,392 @@
+//! Reads weights by their Hugging Face parameter names out of memory-mapped safetensors files.
+//!
+//! On the CPU a tensor whose stored format is the running one is a view of the file: nothing is
+//! copied. Everything else is converted tensor by tensor, and the file's pages are given back
+//! after each, so that loading never holds a model twice.
+#![allow(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Display;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use memmap2::{MmapMut, MmapOptions, UncheckedAdvice};
+use safetensors::{Dtype, SafeTensors};
+use tch::{Device, Kind, Tensor};
+
+use super::device::Compute;
+use super::shim;
+
+/// Why weights could not be loaded. Every message names the file and, where there is one, the
+/// tensor.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Neither a single file nor an index of shards.
+    #[error(
+        "no weights in {dir}: neither {stem}.safetensors nor {stem}.safetensors.index.json is there"
+    )]
+    NoCheckpoint {
+        /// Folder looked into.
+        dir: PathBuf,
+        /// File name without extension.
+        stem: String,
+    },
+    /// The operating system refused.
+    #[error("can't read {path}")]
+    Io {
+        /// File concerned.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Header or length is not that of a whole safetensors file.
+    #[error("{path} is truncated or not a safetensors file")]
+    Broken {
+        /// File concerned.
+        path: PathBuf,
+        /// What the parser says.
+        #[source]
+        source: safetensors::SafeTensorError,
+    },
+    /// A JSON file is not what it should be.
+    #[error("{path} can't be understood")]
+    Json {
+        /// File concerned.
+        path: PathBuf,
+        /// What the parser says.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A tensor is not there.
+    #[error("{path} lacks the tensor {tensor} {expected:?}")]
+    Missing {
+        /// File or folder searched.
+        path: PathBuf,
+        /// Hugging Face name.
+        tensor: String,
+        /// Shape wanted.
+        expected: Vec<i64>,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error(
+        "{path}: the tensor {tensor} has shape {found:?}, but the configuration asks for {expected:?}"
+    )]
+    Shape {
+        /// File concerned.
+        path: PathBuf,
+        /// Hugging Face name.
+        tensor: String,
+        /// Shape wanted.
+        expected: Vec<i64>,
+        /// Shape in the file.
+        found: Vec<i64>,
+    },
+    /// A stored format that no weight has.
+    #[error(
+        "{path}: the tensor {tensor} is stored as {found:?}; float32, float16 and bfloat16 are understood"
+    )]
+    Format {
+        /// File concerned.
+        path: PathBuf,
+        /// Hugging Face name.
+        tensor: String,
+        /// Format in the file.
+        found: Dtype,
+    },
+    /// Tensors that no part of the model asked for.
+    #[error(
+        "{path} holds {count} tensors that the model does not use, the first being {first} {shape:?}"
+    )]
+    Unused {
+        /// File or folder concerned.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+        /// The first by name.
+        first: String,
+        /// Its shape.
+        shape: Vec<i64>,
+    },
+    /// A configuration that this program can't run.
+    #[error("{path}: {reason}")]
+    Config {
+        /// File concerned.
+        path: PathBuf,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+}
+
+struct Entry {
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<i64>,
+    /// Byte range within the file.
+    begin: usize,
+    end: usize,
+}
+
+/// The safetensors files of one model part, mapped into memory.
+pub struct Checkpoint {
+    /// The file, or the folder of the shards: what errors name when no single file is to blame.
+    path: PathBuf,
+    files: Vec<(PathBuf, Arc<MmapMut>)>,
+    entries: HashMap<String, Entry>,
+}
+
+impl Checkpoint {
+    /// Opens `dir/stem.safetensors`, or the shards that `dir/stem.safetensors.index.json` lists.
+    pub fn open(dir: &Path, stem: &str) -> Result<Self, LoadError> {
+        let single = dir.join(format!("{stem}.safetensors"));
+        if single.is_file() {
+            return Self::file(&single);
+        }
+        let index = dir.join(format!("{stem}.safetensors.index.json"));
+        if !index.is_file() {
+            return Err(LoadError::NoCheckpoint { dir: dir.to_owned(), stem: stem.to_owned() });
+        }
+        let text = std::fs::read(&index)
+            .map_err(|source| LoadError::Io { path: index.clone(), source })?;
+        let shards: ShardIndex = serde_json::from_slice(&text)
+            .map_err(|source| LoadError::Json { path: index.clone(), source })?;
+        let mut checkpoint =
+            Self { path: dir.to_owned(), files: Vec::new(), entries: HashMap::new() };
+        let names: BTreeSet<&String> = shards.weight_map.values().collect();
+        for name in names {
+            checkpoint.add(&dir.join(name))?;
+        }
+        Ok(checkpoint)
+    }
+
+    /// Opens one file, whatever its name.
+    pub fn file(path: &Path) -> Result<Self, LoadError> {
+        let mut checkpoint =
+            Self { path: path.to_owned(), files: Vec::new(), entries: HashMap::new() };
+        checkpoint.add(path)?;
+        Ok(checkpoint)
+    }
+
+    fn add(&mut self, path: &Path) -> Result<(), LoadError> {
+        let io = |source| LoadError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(io)?;
+        // SAFETY: a private copy-on-write mapping; writing to a tensor never reaches the file.
+        // Somebody who truncates the file under a running model gets a SIGBUS, as with every map.
+        let map = unsafe { MmapOptions::new().map_copy(&file) }.map_err(io)?;
+        let (header, metadata) = SafeTensors::read_metadata(&map)
+            .map_err(|source| LoadError::Broken { path: path.to_owned(), source })?;
+        let data = header + size_of::<u64>();
+        for (name, info) in metadata.tensors() {
+            let entry = Entry {
+                file: self.files.len(),
+                dtype: info.dtype,
+                shape: info.shape.iter().map(|&n| n as i64).collect(),
+                begin: data + info.data_offsets.0,
+                end: data + info.data_offsets.1,
+            };
+            self.entries.insert(name, entry);
+        }
+        self.files.push((path.to_owned(), Arc::new(map)));
+        Ok(())
+    }
+
+    /// Names and shapes of everything stored, by name.
+    pub fn shapes(&self) -> BTreeMap<String, Vec<i64>> {
+        self.entries.iter().map(|(name, entry)| (name.clone(), entry.shape.clone())).collect()
+    }
+
+    /// Bytes of all tensors together, as stored.
+    pub fn bytes(&self) -> u64 {
+        self.entries.values().map(|entry| (entry.end - entry.begin) as u64).sum()
+    }
+
+    /// Number of elements of all tensors together.
+    pub fn elements(&self) -> u64 {
+        self.entries.values().map(|entry| entry.shape.iter().product::<i64>() as u64).sum()
+    }
+
+    fn tensor(&self, name: &str, expected: &[i64], compute: Compute) -> Result<Tensor, LoadError> {
+        let missing = || LoadError::Missing {
+            path: self.path.clone(),
+            tensor: name.to_owned(),
+            expected: expected.to_vec(),
+        };
+        let entry = self.entries.get(name).ok_or_else(missing)?;
+        let (path, map) = &self.files[entry.file];
+        if entry.shape != expected {
+            return Err(LoadError::Shape {
+                path: path.clone(),
+                tensor: name.to_owned(),
+                expected: expected.to_vec(),
+                found: entry.shape.clone(),
+            });
+        }
+        let kind = match entry.dtype {
+            Dtype::F32 => Kind::Float,
+            Dtype::F16 => Kind::Half,
+            Dtype::BF16 => Kind::BFloat16,
+            found => {
+                return Err(LoadError::Format {
+                    path: path.clone(),
+                    tensor: name.to_owned(),
+                    found,
+                });
+            }
+        };
+        let bytes = &map[entry.begin..entry.end];
+        if bytes.as_ptr().align_offset(kind.elt_size_in_bytes()) != 0 {
+            // Foreign writers may leave the header unpadded; such tensors are copied.
+            let copy = Tensor::from_data_size(bytes, expected, kind);
+            return Ok(copy.to_device(compute.device).to_kind(compute.kind));
+        }
+        // SAFETY: the range lies inside the map, which the Arc keeps alive, and is aligned.
+        let view = unsafe { shim::tensor_over(bytes.as_ptr(), expected, kind, map) };
+        if compute.device == Device::Cpu && compute.kind == kind {
+            return Ok(view);
+        }
+        let tensor = view.to_device(compute.device).to_kind(compute.kind);
+        drop(view);
+        // SAFETY: the pages are clean (nothing wrote to this range), so that dropping them only
+        // means reading the file again, should anyone ask twice.
+        let _ = unsafe {
+            map.unchecked_advise_range(
+                UncheckedAdvice::DontNeed,
+                entry.begin,
+                entry.end - entry.begin,
+            )
+        };
+        Ok(tensor)
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct ShardIndex {
+    weight_map: HashMap<String, String>,
+}
+
+enum Source {
+    Checkpoint(Checkpoint),
+    /// Tensors of the right shape that occupy no memory: for name tables.
+    Shapes,
+    /// Normal draws of standard deviation 0.02, made on the device: for benchmarks.
+    Random,
+}
+
+struct Shared {
+    source: Source,
+    compute: Compute,
+    asked: Mutex<BTreeMap<String, Vec<i64>>>,
+}
+
+/// A reader of weights below one name prefix.
+///
+/// `weights.at("layers").at(3).tensor("mlp.up_proj.weight", &[n, d])` reads
+/// `layers.3.mlp.up_proj.weight`. The reader keeps account of what was asked for; `finish` fails
+/// if the checkpoint holds more.
+#[derive(Clone)]
+pub struct Weights {
+    shared: Arc<Shared>,
+    prefix: String,
+}
+
+impl Weights {
+    fn over(source: Source, compute: Compute) -> Self {
+        let shared = Shared { source, compute, asked: Mutex::default() };
+        Self { shared: Arc::new(shared), prefix: String::new() }
+    }
+
+    /// Reads from `checkpoint`, converting to `compute`'s device and format.
+    pub fn new(checkpoint: Checkpoint, compute: Compute) -> Self {
+        Self::over(Source::Checkpoint(checkpoint), compute)
+    }
+
+    /// Answers every question with a tensor of that shape that occupies no memory: loading a
+    /// model from it records the model's table of names.
+    pub fn shapes_only() -> Self {
+        Self::over(Source::Shapes, Compute::CPU)
+    }
+
+    /// Answers with small normal draws, for benchmarks at sizes that nobody has on disk.
+    pub fn random(compute: Compute) -> Self {
+        Self::over(Source::Random, compute)
+    }
+
+    /// The reader one step further down.
+    #[must_use]
+    pub fn at(&self, name: impl Display) -> Self {
+        Self { shared: Arc::clone(&self.shared), prefix: self.full_name(&name.to_string()) }
+    }
+
+    /// Where tensors go and in which format.
+    pub fn compute(&self) -> Compute {
+        self.shared.compute
+    }
+
+    /// The full parameter name of `name` here.
+    pub fn full_name(&self, name: &str) -> String {
+        match (self.prefix.as_str(), name) {
+            ("", name) => name.to_owned(),
+            (prefix, "") => prefix.to_owned(),
+            (prefix, name) => format!("{prefix}.{name}"),
+        }
+    }
+
+    /// The tensor `name` below this prefix, which must have shape `expected`; in the running
+    /// device and format.
+    pub fn tensor(&self, name: &str, expected: &[i64]) -> Result<Tensor, LoadError> {
+        self.tensor_as(name, expected, self.shared.compute.kind)
+    }
+
+    /// As `tensor`, in a format of its own (such as float32 for a VAE beside a bf16 model).
+    pub fn tensor_as(&self, name: &str, expected: &[i64], kind: Kind) -> Result<Tensor, LoadError> {
+        let name = self.full_name(name);
+        let compute = Compute { kind, ..self.shared.compute };
+        let tensor = match &self.shared.source {
+            Source::Checkpoint(checkpoint) => checkpoint.tensor(&name, expected, compute)?,
+            Source::Shapes => Tensor::zeros([1], (kind, compute.device)).expand(expected, false),
+            Source::Random => Tensor::randn(expected, (kind, compute.device)) * 0.02,
+        };
+        let mut asked = self.shared.asked.lock().unwrap_or_else(|poison| poison.into_inner());
+        asked.insert(name, expected.to_vec());
+        Ok(tensor)
+    }
+
+    /// Whether the checkpoint has `name` below this prefix. Without a checkpoint: yes.
+    pub fn has(&self, name: &str) -> bool {
+        match &self.shared.source {
+            Source::Checkpoint(checkpoint) => {
+                checkpoint.entries.contains_key(&self.full_name(name))
+            }
+            Source::Shapes | Source::Random => true,
+        }
+    }
+
+    /// Every name asked for so far, with its shape.
+    pub fn asked(&self) -> BTreeMap<String, Vec<i64>> {
+        self.shared.asked.lock().unwrap_or_else(|poison| poison.into_inner()).clone()
+    }
+
+    /// Fails if the checkpoint holds a tensor that nobody asked for and whose name ends with none
+    /// of `ignored` (buffers that old files carry, such as `position_ids`).
+    pub fn finish(&self, ignored: &[&str]) -> Result<(), LoadError> {
+        let Source::Checkpoint(checkpoint) = &self.shared.source else { return Ok(()) };
+        let asked = self.asked();
+        let mut unused: Vec<_> = checkpoint
+            .entries
+            .iter()
+            .filter(|(name, _)| !asked.contains_key(*name))
+            .filter(|(name, _)| !ignored.iter().any(|suffix| name.ends_with(suffix)))
+            .collect();
+        unused.sort_by_key(|(name, _)| name.as_str());
+        match unused.first() {
+            None => Ok(()),
+            Some((name, entry)) => Err(LoadError::Unused {
+                path: checkpoint.files[entry.file].0.clone(),
+                count: unused.len(),
+                first: (*name).clone(),
+                shape: entry.shape.clone(),
+            }),
+        }
+    }
+}

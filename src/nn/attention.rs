@@ -20,9 +20,20 @@ pub enum Mask<'a> {
 /// heads, and anything else falls back silently to quadratic mathematics: so heads are repeated
 /// exactly where there is a mask.
 pub fn attend(query: &Tensor, key: &Tensor, value: &Tensor, mask: Mask<'_>) -> Tensor {
+    attend_scaled(query, key, value, mask, None)
+}
+
+/// As `attend`, with the factor of the scores given (T5 has 1); `None` is 1/√e.
+pub fn attend_scaled(
+    query: &Tensor,
+    key: &Tensor,
+    value: &Tensor,
+    mask: Mask<'_>,
+    scale: Option<f64>,
+) -> Tensor {
     let groups = query.size()[1] / key.size()[1];
     let plain = |key: &Tensor, value: &Tensor, mask: Option<&Tensor>, causal, grouped| {
-        Tensor::scaled_dot_product_attention(query, key, value, mask, 0.0, causal, None, grouped)
+        Tensor::scaled_dot_product_attention(query, key, value, mask, 0.0, causal, scale, grouped)
     };
     match mask {
         Mask::None => plain(key, value, None, false, groups > 1),

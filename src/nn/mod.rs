@@ -4,10 +4,14 @@
 
 mod adapter;
 mod attention;
+mod conv;
+mod embedding;
 mod linear;
 mod norm;
 
 pub use adapter::{Adapter, Lora};
-pub use attention::{Mask, attend};
+pub use attention::{Mask, attend, attend_scaled};
+pub use conv::{Conv2d, ConvShape};
+pub use embedding::{Embedding, timestep_embedding};
 pub use linear::{Bias, Linear};
-pub use norm::{LayerNorm, RmsNorm};
+pub use norm::{GroupNorm, LayerNorm, RmsNorm};

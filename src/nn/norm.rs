@@ -1,4 +1,4 @@
-//! Normalisation over the last axis.
+//! Normalisation over the last axis, or over groups of channels.
 
 use tch::{Kind, Tensor};
 
@@ -53,5 +53,35 @@ impl RmsNorm {
         let mean_square = wide.square().mean_dim([-1i64].as_slice(), true, Kind::Float);
         let unit = wide * (mean_square + self.epsilon).rsqrt();
         &self.weight_d * unit.to_kind(x.kind())
+    }
+}
+
+/// Group normalisation with learned scale and shift (Wu and He, 2018).
+pub struct GroupNorm {
+    groups: i64,
+    weight_c: Tensor,
+    bias_c: Tensor,
+    epsilon: f64,
+}
+
+impl GroupNorm {
+    /// Reads `weight [channels]` and `bias [channels]`; `groups` divides `channels`.
+    pub fn load(
+        weights: &Weights,
+        groups: i64,
+        channels: i64,
+        epsilon: f64,
+    ) -> Result<Self, LoadError> {
+        Ok(Self {
+            groups,
+            weight_c: weights.tensor("weight", &[channels])?,
+            bias_c: weights.tensor("bias", &[channels])?,
+            epsilon,
+        })
+    }
+
+    /// `x [b, channels, ..]` to the same shape and dtype.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.group_norm(self.groups, Some(&self.weight_c), Some(&self.bias_c), self.epsilon, true)
     }
 }

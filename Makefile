@@ -38,6 +38,17 @@ lint: $(VENV)/.torch $(VENV)/.lint
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	cargo deny check licenses bans sources
+	@if cargo deny fetch db >/dev/null 2>&1; then cargo deny check advisories; \
+	else echo "The advisory database can't be reached: advisories were NOT checked."; fi
+
+# The model against transformers and diffusers, on freshly drawn tiny weights.
+PARITY_PARTS := llama prompt stable_diffusion
+PARITY := $(CURDIR)/target/parity
+PARITY_SEED ?= 1
+parity: $(VENV)/.parity
+	for part in $(PARITY_PARTS); do \
+		python tests/parity/$$part.py --out $(PARITY)/$$part --seed $(PARITY_SEED) || exit 1; done
+	SHUTTERBUG_PARITY=$(PARITY) cargo test $(PARITY_PARTS:%=--test parity_%)
 
 clean:
 	cargo clean

@@ -1,0 +1,192 @@
+//! Reading checkpoints: formats, shards, every way in which a file can be wrong, and memory.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use shutterbug::torch::{Checkpoint, Compute, LoadError, Weights, resident_bytes_max};
+use tch::{Device, Kind, Tensor};
+
+fn write(path: &Path, tensors: &[(&str, Tensor)]) {
+    Tensor::write_safetensors(tensors, path).unwrap();
+}
+
+fn arange(size: &[i64], kind: Kind) -> Tensor {
+    let count: i64 = size.iter().product();
+    Tensor::arange(count, (Kind::Float, Device::Cpu)).reshape(size).to_kind(kind)
+}
+
+fn open(folder: &Path) -> Weights {
+    Weights::new(Checkpoint::open(folder, "model").unwrap(), Compute::CPU)
+}
+
+#[test]
+fn every_stored_format_becomes_the_running_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.safetensors");
+    write(
+        &file,
+        &[
+            ("layers.0.single", arange(&[2, 3], Kind::Float)),
+            ("layers.0.half", arange(&[2, 3], Kind::Half)),
+            ("layers.0.brain", arange(&[2, 3], Kind::BFloat16)),
+        ],
+    );
+    for kind in [Kind::Float, Kind::BFloat16] {
+        let compute = Compute { device: Device::Cpu, kind };
+        let weights = Weights::new(Checkpoint::file(&file).unwrap(), compute);
+        let layer = weights.at("layers").at(0);
+        for name in ["single", "half", "brain"] {
+            let tensor = layer.tensor(name, &[2, 3]).unwrap();
+            assert_eq!(tensor, arange(&[2, 3], kind), "{name} as {kind:?}");
+        }
+        weights.finish(&[]).unwrap();
+    }
+}
+
+#[test]
+fn a_tensor_outlives_its_reader_and_writing_to_it_spares_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.safetensors");
+    write(&file, &[("w", arange(&[4], Kind::Float))]);
+    let mut tensor = open(folder.path()).tensor("w", &[4]).unwrap();
+    let _ = tensor.fill_(7.0);
+    assert_eq!(Vec::<f32>::try_from(&tensor).unwrap(), [7.0; 4]);
+    let again = open(folder.path()).tensor("w", &[4]).unwrap();
+    assert_eq!(again, arange(&[4], Kind::Float));
+}
+
+#[test]
+fn shards_read_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("model-1.safetensors"), &[("a", arange(&[2], Kind::Float))]);
+    write(&folder.path().join("model-2.safetensors"), &[("b", arange(&[3], Kind::Float))]);
+    let index =
+        r#"{"metadata":{},"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}}"#;
+    fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+    let weights = open(folder.path());
+    assert_eq!(weights.tensor("a", &[2]).unwrap(), arange(&[2], Kind::Float));
+    assert_eq!(weights.tensor("b", &[3]).unwrap(), arange(&[3], Kind::Float));
+
+    fs::remove_file(folder.path().join("model-2.safetensors")).unwrap();
+    let error = Checkpoint::open(folder.path(), "model").err().unwrap();
+    assert!(error.to_string().contains("model-2.safetensors"), "{error}");
+}
+
+#[test]
+fn a_missing_misshapen_or_unused_tensor_is_named_with_its_file_and_both_shapes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.safetensors");
+    write(
+        &file,
+        &[
+            ("proj.weight", arange(&[2, 3], Kind::Float)),
+            ("old.position_ids", arange(&[1], Kind::Float)),
+        ],
+    );
+    let path = file.display().to_string();
+    let weights = open(folder.path());
+
+    let error = weights.at("proj").tensor("bias", &[2]).unwrap_err().to_string();
+    assert_eq!(error, format!("{path} lacks the tensor proj.bias [2]"));
+
+    let error = weights.at("proj").tensor("weight", &[3, 2]).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!(
+            "{path}: the tensor proj.weight has shape [2, 3], but the configuration asks for [3, 2]"
+        )
+    );
+
+    let error = weights.finish(&["position_ids"]).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!(
+            "{path} holds 1 tensors that the model does not use, the first being proj.weight [2, 3]"
+        )
+    );
+    drop(weights.at("proj").tensor("weight", &[2, 3]).unwrap());
+    weights.finish(&["position_ids"]).unwrap();
+}
+
+#[test]
+fn a_file_cut_anywhere_is_called_truncated() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.safetensors");
+    write(&file, &[("w", arange(&[8], Kind::Float))]);
+    let whole = fs::read(&file).unwrap();
+    for length in [0, 4, 9, whole.len() / 2, whole.len() - 1] {
+        fs::write(&file, &whole[..length]).unwrap();
+        let error = Checkpoint::file(&file).err().unwrap();
+        assert!(
+            matches!(error, LoadError::Broken { .. } | LoadError::Io { .. }),
+            "{length} bytes: {error:?}"
+        );
+        assert!(error.to_string().contains("model.safetensors"), "{error}");
+        assert!(error.source().is_some());
+    }
+}
+
+#[test]
+fn integers_are_no_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.safetensors");
+    write(&file, &[("w", Tensor::from_slice(&[1i64, 2]))]);
+    let error = open(folder.path()).tensor("w", &[2]).unwrap_err().to_string();
+    assert!(error.contains("the tensor w is stored as I64"), "{error}");
+}
+
+#[test]
+fn an_empty_folder_says_what_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Checkpoint::open(folder.path(), "model").err().unwrap().to_string();
+    assert!(
+        error.contains("neither model.safetensors nor model.safetensors.index.json"),
+        "{error}"
+    );
+}
+
+const CHILD: &str = "SHUTTERBUG_TEST_LOAD";
+const TENSORS: i64 = 64;
+const WIDTH: i64 = 2048;
+
+/// Peak resident memory is a process's own, so the test runs itself again as a child.
+#[test]
+fn loading_holds_a_model_once() {
+    if let Some(file) = std::env::var_os(CHILD) {
+        let weights = Weights::new(Checkpoint::file(Path::new(&file)).unwrap(), Compute::CPU);
+        let tensors: Vec<Tensor> = (0..TENSORS)
+            .map(|index| weights.tensor(&format!("w{index}"), &[WIDTH, WIDTH]).unwrap())
+            .collect();
+        // Touches every page.
+        let sum: f64 = tensors.iter().map(|t| t.sum(Kind::Double).double_value(&[])).sum();
+        assert!(sum.is_finite());
+        println!("peak {}", resident_bytes_max().unwrap());
+        return;
+    }
+    for stored in [Kind::Half, Kind::Float] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("model.safetensors");
+        let ones = Tensor::ones([WIDTH, WIDTH], (stored, Device::Cpu));
+        let names: Vec<String> = (0..TENSORS).map(|index| format!("w{index}")).collect();
+        let tensors: Vec<(&str, Tensor)> =
+            names.iter().map(|name| (name.as_str(), ones.shallow_clone())).collect();
+        write(&file, &tensors);
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "loading_holds_a_model_once", "--nocapture"])
+            .env(CHILD, &file)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let peak: f64 =
+            text.lines().find_map(|line| line.split("peak ").nth(1)).unwrap().parse().unwrap();
+        let running = (TENSORS * WIDTH * WIDTH * 4) as f64;
+        assert!(
+            peak <= 1.1 * running + 300e6,
+            "stored as {stored:?}: peak {:.0} MB for {:.0} MB of tensors",
+            peak / 1e6,
+            running / 1e6
+        );
+    }
+}

@@ -3,13 +3,17 @@
 //! Data goes one way through the house: door → dialogue → prompt → engine (perceive → talk →
 //! bridge → draw) → delivery → journal.
 //!
+//! * [`cli`] holds the commands and [`config`] their settings; [`telemetry`] is the log.
 //! * [`engine`] owns the one thread that computes, and the fair queue before it.
 //! * [`systems`] holds what can answer: a dialogue in, a reply with text and photos out.
 //! * [`dialogue`] holds the nouns that everything else speaks of.
 //! * [`nn`] are the layers, each written once, and [`torch`] what libtorch needs and tch lacks.
 
+pub mod cli;
+pub mod config;
 pub mod dialogue;
 pub mod engine;
 pub mod nn;
 pub mod systems;
+pub mod telemetry;
 pub mod torch;

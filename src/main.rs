@@ -1,1 +1,7 @@
-fn main() {}
+//! The `shutterbug` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shutterbug::cli::main()
+}

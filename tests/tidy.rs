@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["dialogue", "systems"]),
     ("journal", &["dialogue"]),
     ("config", &[]),
-    ("telemetry", &[]),
+    ("telemetry", &["config"]),
     ("discord", &["config", "daemon", "dialogue", "engine", "imaging", "systems"]),
     ("daemon", &["config", "dialogue", "discord", "engine", "imaging", "journal", "systems"]),
 ];

@@ -6,11 +6,13 @@
 //! * [`cli`] holds the commands and [`config`] their settings; [`telemetry`] is the log.
 //! * [`engine`] owns the one thread that computes, and the fair queue before it.
 //! * [`systems`] holds what can answer: a dialogue in, a reply with text and photos out.
+//! * [`data`] reads and writes dialogues in files.
 //! * [`dialogue`] holds the nouns that everything else speaks of.
 //! * [`nn`] are the layers, each written once, and [`torch`] what libtorch needs and tch lacks.
 
 pub mod cli;
 pub mod config;
+pub mod data;
 pub mod dialogue;
 pub mod engine;
 pub mod nn;

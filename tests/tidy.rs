@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "systems",
         &["dialogue", "imaging", "llama_vision", "nn", "prompt", "stable_diffusion", "torch"],
     ),
+    ("data", &["dialogue"]),
     ("engine", &["dialogue", "systems"]),
     ("journal", &["dialogue"]),
     ("config", &[]),

@@ -1,8 +1,14 @@
 //! Every system that can hold a photo-sharing dialogue, behind one small trait.
 
+mod model_directory;
+
 use std::ops::ControlFlow;
 
 use crate::dialogue::{Dialogue, Pixels, Reply};
+
+pub use model_directory::{
+    Base, MANIFEST, Manifest, ModelDirectory, ModelError, PhotoTags, Sizes, Transfer, convert,
+};
 
 /// How the next token is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -280,7 +280,13 @@ mod tests {
 
     fn draw(caption: &str, steps: usize, seed: u64) -> Work {
         let drawing = Drawing { steps, guidance: 1.0, size: None, latents: None };
-        Work::Draw(DrawRequest { caption: caption.to_owned(), drawing, seed, adapter: None })
+        Work::Draw(DrawRequest {
+            caption: caption.to_owned(),
+            drawing,
+            seed,
+            adapter: None,
+            trace: None,
+        })
     }
 
     fn origin(guild: u64, person: u64) -> Origin {
@@ -315,10 +321,12 @@ mod tests {
             system_text: None,
             photos: crate::systems::PhotoSharing::On,
             decoding: crate::systems::Decoding::Greedy,
+            share_bias: 0.0,
             new_tokens_max: 1,
             drawing: Drawing { steps: 1, guidance: 1.0, size: None, latents: None },
             seed: 0,
             adapter: None,
+            trace: None,
         };
         let job = engine.submit(origin(1, 1), Work::Reply(request)).unwrap();
         assert_eq!(job.wait(drop), Event::Refused("I only draw.".to_owned()));

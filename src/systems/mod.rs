@@ -3,6 +3,7 @@
 mod model_directory;
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use crate::dialogue::{Dialogue, Pixels, Reply};
 
@@ -71,6 +72,8 @@ pub struct ReplyRequest {
     pub photos: PhotoSharing,
     /// How tokens are chosen.
     pub decoding: Decoding,
+    /// Added to the logit of `[IMG]` wherever it is allowed: above 0 photos become more frequent.
+    pub share_bias: f64,
     /// Most tokens to write, captions included.
     pub new_tokens_max: usize,
     /// How photos are drawn.
@@ -79,6 +82,8 @@ pub struct ReplyRequest {
     pub seed: u64,
     /// The resident adapter to use, by revision; `None` is the base alone.
     pub adapter: Option<String>,
+    /// Safetensors file to write what the computation saw and made to.
+    pub trace: Option<PathBuf>,
 }
 
 /// One picture asked for by its caption.
@@ -92,6 +97,8 @@ pub struct DrawRequest {
     pub seed: u64,
     /// The resident adapter to use, by revision.
     pub adapter: Option<String>,
+    /// Safetensors file to write what the computation saw and made to.
+    pub trace: Option<PathBuf>,
 }
 
 /// What a system says while it works.

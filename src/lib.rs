@@ -7,6 +7,7 @@
 //! * [`engine`] owns the one thread that computes, and the fair queue before it.
 //! * [`systems`] holds what can answer: a dialogue in, a reply with text and photos out.
 //! * [`data`] reads and writes dialogues in files.
+//! * [`imaging`] reads and writes photo files.
 //! * [`dialogue`] holds the nouns that everything else speaks of.
 //! * [`nn`] are the layers, each written once, and [`torch`] what libtorch needs and tch lacks.
 
@@ -15,6 +16,7 @@ pub mod config;
 pub mod data;
 pub mod dialogue;
 pub mod engine;
+pub mod imaging;
 pub mod nn;
 pub mod systems;
 pub mod telemetry;

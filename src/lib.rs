@@ -8,6 +8,7 @@
 //! * [`systems`] holds what can answer: a dialogue in, a reply with text and photos out.
 //! * [`data`] reads and writes dialogues in files.
 //! * [`imaging`] reads and writes photo files.
+//! * [`stable_diffusion`] draws: text encoders, transformer, autoencoder, sampler.
 //! * [`dialogue`] holds the nouns that everything else speaks of.
 //! * [`nn`] are the layers, each written once, and [`torch`] what libtorch needs and tch lacks.
 
@@ -18,6 +19,7 @@ pub mod dialogue;
 pub mod engine;
 pub mod imaging;
 pub mod nn;
+pub mod stable_diffusion;
 pub mod systems;
 pub mod telemetry;
 pub mod torch;

@@ -5,6 +5,7 @@
 //!
 //! * [`cli`] holds the commands and [`config`] their settings; [`telemetry`] is the log.
 //! * [`engine`] owns the one thread that computes, and the fair queue before it.
+//! * [`journal`] remembers what was said and answered, and forgets it when asked.
 //! * [`systems`] holds what can answer: a dialogue in, a reply with text and photos out.
 //! * [`data`] reads and writes dialogues in files.
 //! * [`imaging`] reads and writes photo files.
@@ -18,6 +19,7 @@ pub mod data;
 pub mod dialogue;
 pub mod engine;
 pub mod imaging;
+pub mod journal;
 pub mod nn;
 pub mod stable_diffusion;
 pub mod systems;

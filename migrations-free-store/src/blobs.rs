@@ -5,6 +5,7 @@
 //! open blob is its content; a sealed one is the byte 1, the nonce and the ciphertext, with the
 //! name associated.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -167,6 +168,24 @@ impl Blobs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Deleted::Absent),
             Err(error) => Err(io_error("remove", &path)(error)),
         }
+    }
+
+    /// Removes every blob that is not in `keep`, durably, and whatever else lies in the blob
+    /// folders; says how many. Only names are read. Nothing may be put meanwhile.
+    pub fn retain(&self, keep: impl IntoIterator<Item = BlobId>) -> Result<u64> {
+        let keep: BTreeSet<PathBuf> = keep.into_iter().map(|id| self.path(id)).collect();
+        let mut removed = 0;
+        for shelf in files::list(&self.folder)?.iter().filter(|shelf| shelf.path().is_dir()) {
+            for file in files::list(&shelf.path())? {
+                let path = file.path();
+                if !keep.contains(&path) {
+                    fs::remove_file(&path).map_err(io_error("remove", &path))?;
+                    files::sync_folder(&shelf.path())?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
     }
 
     /// The ids of all blobs, smallest file name first. Reads every file, since a sealed name

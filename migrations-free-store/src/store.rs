@@ -285,6 +285,16 @@ pub struct Scan<'a, R> {
     record: PhantomData<R>,
 }
 
+impl<R: Record> Scan<'_, R> {
+    /// Begins behind `id`, in the scan's order, whether or not there is a record at it. The id
+    /// must begin with the scan's prefix.
+    #[must_use]
+    pub fn beyond(mut self, id: &[u8]) -> Self {
+        self.after = Some(RecordKey::bytes(R::KIND, id));
+        self
+    }
+}
+
 impl<R: Record> Iterator for Scan<'_, R> {
     type Item = Result<(Vec<u8>, R)>;
 

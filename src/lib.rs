@@ -8,6 +8,7 @@
 //! * [`journal`] remembers what was said and answered, and forgets it when asked.
 //! * [`systems`] holds what can answer: a dialogue in, a reply with text and photos out.
 //! * [`data`] reads and writes dialogues in files.
+//! * [`prompt`] turns dialogues into what the models read, and what they write into elements.
 //! * [`imaging`] reads and writes photo files.
 //! * [`stable_diffusion`] draws: text encoders, transformer, autoencoder, sampler.
 //! * [`dialogue`] holds the nouns that everything else speaks of.
@@ -21,6 +22,7 @@ pub mod engine;
 pub mod imaging;
 pub mod journal;
 pub mod nn;
+pub mod prompt;
 pub mod stable_diffusion;
 pub mod systems;
 pub mod telemetry;

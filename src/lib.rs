@@ -12,6 +12,7 @@
 //! * [`imaging`] reads and writes photo files.
 //! * [`stable_diffusion`] draws: text encoders, transformer, autoencoder, sampler.
 //! * [`dialogue`] holds the nouns that everything else speaks of.
+//! * [`llama_vision`] sees photos and writes text, deciding where a photo belongs.
 //! * [`nn`] are the layers, each written once, and [`torch`] what libtorch needs and tch lacks.
 
 pub mod cli;
@@ -21,6 +22,7 @@ pub mod dialogue;
 pub mod engine;
 pub mod imaging;
 pub mod journal;
+pub mod llama_vision;
 pub mod nn;
 pub mod prompt;
 pub mod stable_diffusion;

@@ -18,7 +18,8 @@ pub enum Mask<'a> {
 ///
 /// Flash kernels take grouped heads but no mask, memory-efficient ones a mask but no grouped
 /// heads, and anything else falls back silently to quadratic mathematics: so heads are repeated
-/// exactly where there is a mask.
+/// exactly where there is a mask. A single position needs neither: the query heads that share a
+/// key head stand in as its positions, and nothing is repeated.
 pub fn attend(query: &Tensor, key: &Tensor, value: &Tensor, mask: Mask<'_>) -> Tensor {
     attend_scaled(query, key, value, mask, None)
 }
@@ -35,6 +36,14 @@ pub fn attend_scaled(
     let plain = |key: &Tensor, value: &Tensor, mask: Option<&Tensor>, causal, grouped| {
         Tensor::scaled_dot_product_attention(query, key, value, mask, 0.0, causal, scale, grouped)
     };
+    if groups > 1 && query.size()[2] == 1 {
+        let grouped = query.unflatten(1, [-1, groups]).squeeze_dim(3);
+        let mask = match mask {
+            Mask::None | Mask::Causal => Mask::None,
+            additive @ Mask::Additive(_) => additive,
+        };
+        return attend_scaled(&grouped, key, value, mask, scale).flatten(1, 2).unsqueeze(2);
+    }
     match mask {
         Mask::None => plain(key, value, None, false, groups > 1),
         Mask::Causal => plain(key, value, None, true, groups > 1),

@@ -39,6 +39,12 @@ impl Linear {
         })
     }
 
+    /// A layer without bias, named after `weights`' prefix, over a weight `[outputs, inputs]` that
+    /// another layer owns.
+    pub fn sharing(weights: &Weights, weight_oi: Tensor) -> Self {
+        Self { name: weights.full_name(""), weight_oi, bias_o: None }
+    }
+
     /// `x [.., inputs]` to `[.., outputs]`, in x's dtype.
     pub fn forward(&self, x: &Tensor, adapter: Option<&Adapter>) -> Tensor {
         let base = x.linear(&self.weight_oi, self.bias_o.as_ref());

@@ -8,6 +8,7 @@ mod conv;
 mod embedding;
 mod linear;
 mod norm;
+mod rotary;
 
 pub use adapter::{Adapter, Lora};
 pub use attention::{Mask, attend, attend_scaled};
@@ -15,3 +16,4 @@ pub use conv::{Conv2d, ConvShape};
 pub use embedding::{Embedding, timestep_embedding};
 pub use linear::{Bias, Linear};
 pub use norm::{GroupNorm, LayerNorm, RmsNorm};
+pub use rotary::Rotary;

@@ -6,29 +6,10 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use crate::dialogue::{Dialogue, Pixels, Reply};
-
+pub use crate::llama_vision::Decoding;
 pub use model_directory::{
     Base, MANIFEST, Manifest, ModelDirectory, ModelError, PhotoTags, Sizes, Transfer, convert,
 };
-
-/// How the next token is chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Decoding {
-    /// The most probable token.
-    Greedy,
-    /// A draw from the smallest set of tokens whose probability reaches `top_p`.
-    Sample {
-        /// Divides the logits; above 0.
-        temperature: f64,
-        /// In (0, 1].
-        top_p: f64,
-    },
-    /// The best of `width` hypotheses by length-normalised log-probability.
-    Beam {
-        /// Hypotheses kept; at least 1.
-        width: usize,
-    },
-}
 
 /// Whether a reply may share a photo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

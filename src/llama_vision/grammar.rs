@@ -1,0 +1,203 @@
+//! Where the photo tags may stand in a reply.
+//!
+//! A reply is text with captions between [IMG] and [/IMG] in it. Within a caption there is no
+//! end-of-turn, no other control token and no further [IMG]; its budget forces [/IMG], and so does
+//! the reply's own end. [IMG] can't be chosen once the photo limit is reached, or where no room is
+//! left for a caption. [/IMG] can't be chosen outside of one.
+//!
+//! Axes in names: v vocabulary.
+
+use tch::{Kind, Tensor};
+
+use super::model::PhotoTags;
+
+/// The rules of a reply.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhotoRules {
+    /// Ids of [IMG] and [/IMG].
+    pub tags: PhotoTags,
+    /// Most photos in one reply; 0 turns sharing off.
+    pub photos_max: usize,
+    /// Most tokens of one caption.
+    pub caption_tokens_max: usize,
+    /// Tokens that can't stand in a caption: end-of-turn and all other special tokens.
+    pub control_tokens: Vec<u32>,
+    /// Added to the logit of [IMG] wherever it may be chosen.
+    pub logit_bias: f64,
+}
+
+/// What may come next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Text or [IMG].
+    TextOrPhoto,
+    /// Text only.
+    Text,
+    /// A caption's token or [/IMG].
+    Caption,
+    /// [/IMG].
+    End,
+}
+
+/// The rules, ready to be applied to logits.
+pub(super) struct Grammar<'a> {
+    rules: &'a PhotoRules,
+    /// Additive vectors `[v]`, float32 on the logits' device, for each `Next` in order.
+    biases_v: [Tensor; 4],
+}
+
+impl<'a> Grammar<'a> {
+    /// For logits like `logits` (its last axis is the vocabulary).
+    pub(super) fn new(rules: &'a PhotoRules, logits: &Tensor) -> Self {
+        let vocabulary = logits.size()[logits.dim() - 1];
+        let PhotoTags { begin, end } = rules.tags;
+        let within = |tokens: &[u32]| -> Vec<i64> {
+            tokens.iter().map(|&id| i64::from(id)).filter(|&id| id < vocabulary).collect()
+        };
+        let bias = |base: f64, tokens: &[u32], value: f64| {
+            let bias_v = Tensor::full([vocabulary], base, (Kind::Float, logits.device()));
+            let tokens = Tensor::from_slice(&within(tokens)).to_device(logits.device());
+            bias_v.index_fill(0, &tokens, value)
+        };
+        let never = f64::NEG_INFINITY;
+        let begin_index = Tensor::from_slice(&within(&[begin])).to_device(logits.device());
+        let text_or_photo_v =
+            bias(0.0, &[end], never).index_fill(0, &begin_index, rules.logit_bias);
+        let mut uncaptioned = rules.control_tokens.clone();
+        uncaptioned.retain(|&id| id != end);
+        uncaptioned.push(begin);
+        Self {
+            rules,
+            biases_v: [
+                text_or_photo_v,
+                bias(0.0, &[begin, end], never),
+                bias(0.0, &uncaptioned, never),
+                bias(never, &[end], 0.0),
+            ],
+        }
+    }
+
+    pub(super) fn bias(&self, next: Next) -> &Tensor {
+        &self.biases_v[next as usize]
+    }
+
+    pub(super) fn photo_token(&self) -> u32 {
+        self.rules.tags.begin
+    }
+}
+
+/// How far a reply has come.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Place {
+    photos: usize,
+    /// Tokens of the caption that is open.
+    caption: Option<usize>,
+}
+
+impl Place {
+    /// What may come next when `room` more tokens (at least one) fit in the reply.
+    pub(super) fn next(&self, rules: &PhotoRules, room: usize) -> Next {
+        /// [IMG], one token and [/IMG].
+        const PHOTO_TOKENS_MIN: usize = 3;
+        match self.caption {
+            Some(tokens) if tokens >= rules.caption_tokens_max || room <= 1 => Next::End,
+            Some(_) => Next::Caption,
+            None if self.photos < rules.photos_max
+                && rules.caption_tokens_max > 0
+                && room >= PHOTO_TOKENS_MIN =>
+            {
+                Next::TextOrPhoto
+            }
+            None => Next::Text,
+        }
+    }
+
+    /// The place after `token`, which the grammar allowed.
+    pub(super) fn advance(&mut self, rules: &PhotoRules, token: u32) {
+        match &mut self.caption {
+            None if token == rules.tags.begin => {
+                self.photos += 1;
+                self.caption = Some(0);
+            }
+            Some(_) if token == rules.tags.end => self.caption = None,
+            Some(tokens) => *tokens += 1,
+            None => {}
+        }
+    }
+}
+
+impl Grammar<'_> {
+    /// As `Place::next`.
+    pub(super) fn next(&self, place: &Place, room: usize) -> Next {
+        place.next(self.rules, room)
+    }
+
+    /// As `Place::advance`.
+    pub(super) fn advance(&self, place: &mut Place, token: u32) {
+        place.advance(self.rules, token);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEGIN: u32 = 4;
+    const END: u32 = 5;
+
+    fn rules() -> PhotoRules {
+        PhotoRules {
+            tags: PhotoTags { begin: BEGIN, end: END },
+            photos_max: 1,
+            caption_tokens_max: 2,
+            control_tokens: vec![0, 1, BEGIN, END],
+            logit_bias: 0.5,
+        }
+    }
+
+    fn after(rules: &PhotoRules, tokens: &[u32]) -> Place {
+        let mut place = Place::default();
+        for &token in tokens {
+            place.advance(rules, token);
+        }
+        place
+    }
+
+    #[test]
+    fn the_budget_closes_a_caption_and_the_limit_forbids_another() {
+        let rules = rules();
+        assert_eq!(after(&rules, &[]).next(&rules, 9), Next::TextOrPhoto);
+        assert_eq!(after(&rules, &[7]).next(&rules, 9), Next::TextOrPhoto);
+        assert_eq!(after(&rules, &[7, BEGIN]).next(&rules, 9), Next::Caption);
+        assert_eq!(after(&rules, &[BEGIN, 7]).next(&rules, 9), Next::Caption);
+        assert_eq!(after(&rules, &[BEGIN, 7, 7]).next(&rules, 9), Next::End);
+        assert_eq!(after(&rules, &[BEGIN, 7, END]).next(&rules, 9), Next::Text);
+    }
+
+    #[test]
+    fn the_replys_end_closes_a_caption_and_leaves_no_room_for_one() {
+        let rules = rules();
+        assert_eq!(after(&rules, &[BEGIN]).next(&rules, 2), Next::Caption);
+        assert_eq!(after(&rules, &[BEGIN, 7]).next(&rules, 1), Next::End);
+        assert_eq!(after(&rules, &[]).next(&rules, 3), Next::TextOrPhoto);
+        assert_eq!(after(&rules, &[]).next(&rules, 2), Next::Text);
+    }
+
+    #[test]
+    fn photos_that_are_off_can_not_be_chosen() {
+        let off = PhotoRules { photos_max: 0, ..rules() };
+        assert_eq!(Place::default().next(&off, 9), Next::Text);
+    }
+
+    #[test]
+    fn biases_allow_exactly_what_may_come() {
+        let rules = rules();
+        let grammar = Grammar::new(&rules, &Tensor::zeros([1, 7], tch::kind::FLOAT_CPU));
+        let never = f32::NEG_INFINITY;
+        let bias = |next| Vec::<f32>::try_from(grammar.bias(next)).unwrap();
+        assert_eq!(bias(Next::TextOrPhoto), [0.0, 0.0, 0.0, 0.0, 0.5, never, 0.0]);
+        assert_eq!(bias(Next::Text), [0.0, 0.0, 0.0, 0.0, never, never, 0.0]);
+        assert_eq!(bias(Next::Caption), [never, never, 0.0, 0.0, never, 0.0, 0.0]);
+        assert_eq!(bias(Next::End), [never, never, never, never, never, 0.0, never]);
+    }
+}

@@ -1,0 +1,172 @@
+//! The whole model: loading, seeing photos, and passes over whole sequences.
+//!
+//! Axes in names: n photo, k tile, p position within a tile, f feature width, b sequence,
+//! t position, s photo position, d width, v vocabulary.
+
+use std::path::Path;
+
+use tch::{Kind, Tensor, no_grad};
+
+use super::batch::Batch;
+use super::config::Config;
+use super::decoder::Decoder;
+use super::reading::SeenPhoto;
+use super::rope;
+use super::vision::{PhotoTiles, VisionEncoder};
+use crate::nn::{Adapter, Bias, Linear};
+use crate::torch::{Checkpoint, Compute, LoadError, Weights};
+
+/// Photos that go through the vision encoder at once: enough to fill a device, and few enough
+/// that their activations stay small beside the weights.
+const PHOTOS_AT_ONCE: usize = 4;
+
+/// Ids of the two tokens that enclose the caption of a photo to be shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PhotoTags {
+    /// [IMG].
+    pub begin: u32,
+    /// [/IMG].
+    pub end: u32,
+}
+
+/// Token ids of a prompt and the photos that its `<|image|>` tokens stand for, in order.
+#[derive(Clone, Copy)]
+pub struct Prompt<'a> {
+    /// At least one.
+    pub ids: &'a [u32],
+    /// One for every `<|image|>`.
+    pub photos: &'a [SeenPhoto],
+}
+
+/// Llama 3.2 Vision: the image perceptron and the text dialogue generator.
+pub struct LlamaVision {
+    config: Config,
+    compute: Compute,
+    vision: VisionEncoder,
+    projector: Linear,
+    decoder: Decoder,
+    /// `[head width / 2]`.
+    frequencies: Tensor,
+}
+
+impl LlamaVision {
+    /// Loads a Hugging Face directory of `MllamaForConditionalGeneration`. Every tensor is
+    /// consumed.
+    ///
+    /// The rows of `tags` in the embedding and in the head become the means of all other rows:
+    /// as reserved tokens they were never trained.
+    pub fn load(dir: &Path, compute: Compute, tags: Option<PhotoTags>) -> Result<Self, LoadError> {
+        let config = Config::read(dir)?;
+        let rows = config.text.vocabulary;
+        if let Some(tag) = tags
+            .and_then(|tags| [tags.begin, tags.end].into_iter().find(|&tag| i64::from(tag) >= rows))
+        {
+            return Err(LoadError::Config {
+                path: dir.join("config.json"),
+                reason: format!("the photo tag {tag} is no token of a vocabulary of {rows}"),
+            });
+        }
+        let weights = Weights::new(Checkpoint::open(dir, "model")?, compute);
+        let model = Self::from_weights(&weights, config)?;
+        weights.finish(&["rotary_emb.inv_freq"])?;
+        if let Some(tags) = tags {
+            model.neutralise(tags);
+        }
+        Ok(model)
+    }
+
+    /// Builds the model over `weights`, by the names of the published checkpoints.
+    pub fn from_weights(weights: &Weights, config: Config) -> Result<Self, LoadError> {
+        let (features, width) = (config.vision.features(), config.text.width);
+        let projector = weights.at("multi_modal_projector");
+        let compute = weights.compute();
+        Ok(Self {
+            vision: VisionEncoder::load(&weights.at("vision_model"), &config.vision)?,
+            projector: Linear::load(&projector, features, width, Bias::Yes)?,
+            decoder: Decoder::load(&weights.at("language_model"), &config.text)?,
+            frequencies: rope::frequencies(
+                config.text.rope,
+                config.text.head_width(),
+                compute.device,
+            ),
+            config,
+            compute,
+        })
+    }
+
+    /// Its shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Sets both tags' rows to the mean of the other rows, in float32. Weights are private
+    /// copy-on-write mappings: only the pages of these rows are copied.
+    fn neutralise(&self, tags: PhotoTags) {
+        no_grad(|| {
+            let tags = [tags.begin, tags.end].map(i64::from);
+            for table_vd in self.decoder.token_tables() {
+                // A table that several tensors share is set twice to nearly the same: harmless.
+                let table_vd = table_vd.narrow(0, 0, self.config.text.vocabulary);
+                let sum_d = table_vd.sum_dim_intlist(0i64, false, Kind::Float);
+                let own_d =
+                    tags.iter().fold(sum_d.zeros_like(), |sum, &tag| sum + table_vd.get(tag));
+                let mean_d = (sum_d - own_d) / (self.config.text.vocabulary - 2) as f64;
+                for tag in tags {
+                    table_vd.get(tag).copy_(&mean_d);
+                }
+            }
+        });
+    }
+
+    /// The vision encoder's features of `photos`, `[n, k, p, f]` (transformers,
+    /// `MllamaVisionModel`).
+    ///
+    /// # Panics
+    /// If there is no photo, or one of another size than the configuration's.
+    pub fn features(&self, photos: &[PhotoTiles], adapter: Option<&Adapter>) -> Tensor {
+        self.vision.forward(photos, adapter)
+    }
+
+    /// Looks at photos: features, projected to the decoder's width.
+    ///
+    /// # Panics
+    /// As `features`, except that there may be no photo.
+    pub fn perceive(&self, photos: &[PhotoTiles], adapter: Option<&Adapter>) -> Vec<SeenPhoto> {
+        let positions = self.config.vision.tile_positions();
+        let mut seen = Vec::with_capacity(photos.len());
+        for photos in photos.chunks(PHOTOS_AT_ONCE) {
+            let features_nkpf = self.features(photos, adapter);
+            let states_nsd = self.projector.forward(&features_nkpf, adapter).flatten(1, 2);
+            for (photo, states_1sd) in photos.iter().zip(states_nsd.split(1, 0)) {
+                let shown = photo.tiles as i64 * positions;
+                seen.push(SeenPhoto { states_sd: states_1sd.squeeze_dim(0), shown });
+            }
+        }
+        seen
+    }
+
+    /// Logits `[b, t, v]` at every position of `prompts` in the running dtype, differentiable in
+    /// every weight and adapter. Shorter prompts are padded on the left; what stands at padding
+    /// positions means nothing.
+    ///
+    /// # Panics
+    /// If a prompt is empty, has another number of photos than of `<|image|>` tokens, or an id
+    /// beyond the embedding.
+    pub fn logits(&self, prompts: &[Prompt<'_>], adapter: Option<&Adapter>) -> Tensor {
+        let batch = Batch::new(self, prompts, 0);
+        let hidden_btd = self.decoder.forward(&batch.ids_bt, &batch.prefill(adapter), None);
+        self.decoder.logits(&hidden_btd, adapter)
+    }
+
+    pub(super) fn compute(&self) -> Compute {
+        self.compute
+    }
+
+    pub(super) fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    pub(super) fn frequencies(&self) -> &Tensor {
+        &self.frequencies
+    }
+}

@@ -56,13 +56,12 @@ impl TextConditioning {
     ) -> Self {
         let (b, _, d) = clip_btd.size3().expect("hidden states have three axes");
         let clip_btd = clip_btd.constant_pad_nd([0, joint - d]);
-        let context = match t5_btd {
-            Some(t5_btd) => Context::plain(Tensor::cat(&[&clip_btd, t5_btd], 1)),
-            None => {
-                let zero = Tensor::zeros([b, 1, joint], (clip_btd.kind(), clip_btd.device()));
-                let tokens_btd = Tensor::cat(&[clip_btd, zero], 1);
-                Context { tokens_btd, last_count: T5_TOKENS }
-            }
+        let context = if let Some(t5_btd) = t5_btd {
+            Context::plain(Tensor::cat(&[&clip_btd, t5_btd], 1))
+        } else {
+            let zero = Tensor::zeros([b, 1, joint], (clip_btd.kind(), clip_btd.device()));
+            let tokens_btd = Tensor::cat(&[clip_btd, zero], 1);
+            Context { tokens_btd, last_count: T5_TOKENS }
         };
         Self { context, pooled_bp }
     }

@@ -220,9 +220,9 @@ pub struct ClipConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClipActivation {
-    /// x σ(1.702 x), OpenAI's.
+    /// x σ(1.702 x), which CLIP-L has.
     QuickGelu,
-    /// x Φ(x), OpenCLIP's.
+    /// x Φ(x), which CLIP-G has.
     Gelu,
 }
 
@@ -407,10 +407,7 @@ impl StableDiffusion3Config {
             vae: checked(part("vae"), VaeConfig::problem)?,
             clip_l: checked(part("text_encoder"), ClipConfig::problem)?,
             clip_g: checked(part("text_encoder_2"), ClipConfig::problem)?,
-            t5: match has_t5 {
-                true => Some(checked(part("text_encoder_3"), T5Config::problem)?),
-                false => None,
-            },
+            t5: has_t5.then(|| checked(part("text_encoder_3"), T5Config::problem)).transpose()?,
             scheduler: SchedulerConfig {
                 num_train_timesteps: scheduler.num_train_timesteps,
                 shift: scheduler.shift,

@@ -137,7 +137,7 @@ impl StableDiffusion3 {
             _ => u32::MAX / multiple,
         };
         let side_max = patches_max * multiple;
-        let fits = |side: u32| side > 0 && side % multiple == 0 && side <= side_max;
+        let fits = |side: u32| side > 0 && side.is_multiple_of(multiple) && side <= side_max;
         if !fits(width) || !fits(height) {
             return Err(SizeError { width, height, multiple, side_max });
         }

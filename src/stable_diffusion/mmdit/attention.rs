@@ -174,10 +174,9 @@ impl JointAttention {
         Ok(Self {
             image: ImageAttention::load(weights, config)?,
             text: Stream::load_text(weights, config)?,
-            text_out: match text_goes_on {
-                true => Some(Linear::load(&weights.at("to_add_out"), d, d, Bias::Yes)?),
-                false => None,
-            },
+            text_out: text_goes_on
+                .then(|| Linear::load(&weights.at("to_add_out"), d, d, Bias::Yes))
+                .transpose()?,
         })
     }
 

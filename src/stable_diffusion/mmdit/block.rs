@@ -85,15 +85,13 @@ impl Block {
             image_modulation: modulation("norm1", if dual { 9 } else { 6 })?,
             text_modulation: modulation("norm1_context", if text_goes_on { 6 } else { 2 })?,
             attention: JointAttention::load(&weights.at("attn"), config, text_goes_on)?,
-            dual_attention: match dual {
-                true => Some(ImageAttention::load(&weights.at("attn2"), config)?),
-                false => None,
-            },
+            dual_attention: dual
+                .then(|| ImageAttention::load(&weights.at("attn2"), config))
+                .transpose()?,
             image_feed_forward: FeedForward::load(&weights.at("ff"), d)?,
-            text_feed_forward: match text_goes_on {
-                true => Some(FeedForward::load(&weights.at("ff_context"), d)?),
-                false => None,
-            },
+            text_feed_forward: text_goes_on
+                .then(|| FeedForward::load(&weights.at("ff_context"), d))
+                .transpose()?,
         })
     }
 

@@ -27,10 +27,9 @@ impl Residual {
         Ok(Self {
             norms: [norm("norm1", inputs)?, norm("norm2", outputs)?],
             convolutions: [convolve("conv1", inputs, 3)?, convolve("conv2", outputs, 3)?],
-            shortcut: match inputs == outputs {
-                true => None,
-                false => Some(convolve("conv_shortcut", inputs, 1)?),
-            },
+            shortcut: (inputs != outputs)
+                .then(|| convolve("conv_shortcut", inputs, 1))
+                .transpose()?,
         })
     }
 
@@ -119,10 +118,10 @@ impl Middle {
         let attention = weights.at("attentions.0");
         Ok(Self {
             blocks: [block(0)?, block(1)?],
-            attention: match config.mid_block_add_attention {
-                true => Some(SpatialAttention::load(&attention, groups, channels)?),
-                false => None,
-            },
+            attention: config
+                .mid_block_add_attention
+                .then(|| SpatialAttention::load(&attention, groups, channels))
+                .transpose()?,
         })
     }
 

@@ -49,14 +49,14 @@ impl Vae {
         let latent = config.latent_channels;
         Ok(Self {
             encoder: Encoder::load(&weights.at("encoder"), config)?,
-            quant: match config.use_quant_conv {
-                true => Some(pointwise("quant_conv", 2 * latent)?),
-                false => None,
-            },
-            post_quant: match config.use_post_quant_conv {
-                true => Some(pointwise("post_quant_conv", latent)?),
-                false => None,
-            },
+            quant: config
+                .use_quant_conv
+                .then(|| pointwise("quant_conv", 2 * latent))
+                .transpose()?,
+            post_quant: config
+                .use_post_quant_conv
+                .then(|| pointwise("post_quant_conv", latent))
+                .transpose()?,
             decoder: Decoder::load(&weights.at("decoder"), config)?,
             scale: config.scaling_factor,
             shift: config.shift_factor.unwrap_or(0.0),

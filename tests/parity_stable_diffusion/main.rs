@@ -1,0 +1,11 @@
+//! Stable Diffusion 3 against diffusers and transformers on tiny random weights.
+//!
+//! `tests/parity/stable_diffusion.py` wrote the models and what the reference computes with them:
+//! freshly into `$SHUTTERBUG_PARITY/stable_diffusion` (`make parity`), once and for all into
+//! `tests/fixtures/stable_diffusion`.
+
+mod case;
+mod loading;
+mod sampling;
+mod shapes;
+mod values;

@@ -15,10 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("prompt", &["dialogue"]),
     ("llama_vision", &["nn", "torch"]),
     ("stable_diffusion", &["nn", "torch"]),
-    (
-        "systems",
-        &["dialogue", "imaging", "llama_vision", "nn", "prompt", "stable_diffusion", "torch"],
-    ),
+    ("systems", &["dialogue", "llama_vision", "nn", "prompt", "stable_diffusion", "torch"]),
     ("data", &["dialogue"]),
     ("engine", &["dialogue", "systems"]),
     ("journal", &["dialogue"]),

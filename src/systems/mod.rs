@@ -1,14 +1,23 @@
 //! Every system that can hold a photo-sharing dialogue, behind one small trait.
 
+mod adapters;
+mod draw;
+mod end_to_end;
+mod latents;
 mod model_directory;
+mod trace;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use crate::dialogue::{Dialogue, Pixels, Reply};
 pub use crate::llama_vision::Decoding;
+
+pub use end_to_end::EndToEnd;
+pub use latents::Latents;
 pub use model_directory::{
-    Base, MANIFEST, Manifest, ModelDirectory, ModelError, PhotoTags, Sizes, Transfer, convert,
+    Base, MANIFEST, Manifest, ModelDirectory, ModelError, PartSize, PhotoTags, Sizes, Transfer,
+    convert,
 };
 
 /// Whether a reply may share a photo.
@@ -31,15 +40,6 @@ pub struct Drawing {
     pub size: Option<(u32, u32)>,
     /// Standard normal starting latents, `[photos, c, h, w]`, instead of the seed's.
     pub latents: Option<Latents>,
-}
-
-/// Starting noise given from outside.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Latents {
-    /// `[photos, channels, height, width]`.
-    pub shape: [i64; 4],
-    /// In row-major order.
-    pub values: Vec<f32>,
 }
 
 /// One reply asked for.
@@ -90,7 +90,8 @@ pub enum Progress {
         /// How many.
         photos: usize,
     },
-    /// It wrote more text (never a caption).
+    /// It wrote a token; this much more text can be shown (nothing for a caption's token or for a
+    /// part of a character).
     TextDelta(String),
     /// It finished step `step` of `steps` of photo `photo` (all counted from 1, photos too).
     Drawing {

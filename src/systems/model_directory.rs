@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::prompt::{PromptError, PromptLoadError};
 use crate::torch::{Checkpoint, LoadError};
 
 /// File name of the manifest.
@@ -22,12 +23,14 @@ pub const MANIFEST: &str = "shutterbug.toml";
 /// Llama 3 keeps reserved special tokens for uses like these; the two photo tags are its first two.
 const RESERVED: [&str; 2] = ["<|reserved_special_token_0|>", "<|reserved_special_token_1|>"];
 
-/// The parts of the diffusion folder that hold weights, with the stem of their files; T5 may be
-/// absent.
+/// The one part that may be absent.
+const T5: &str = "text_encoder_3";
+
+/// The parts of the diffusion folder that hold weights, with the stem of their files.
 const DIFFUSION_PARTS: [(&str, &str); 5] = [
     ("text_encoder", "model"),
     ("text_encoder_2", "model"),
-    ("text_encoder_3", "model"),
+    (T5, "model"),
     ("transformer", "diffusion_pytorch_model"),
     ("vae", "diffusion_pytorch_model"),
 ];
@@ -96,6 +99,12 @@ pub enum ModelError {
     /// A base's weights can't be opened.
     #[error(transparent)]
     Weights(#[from] LoadError),
+    /// A base's tokenizers, template or processor can't be used.
+    #[error(transparent)]
+    Prompt(#[from] PromptLoadError),
+    /// The tokenizers can't even encode an empty caption.
+    #[error("the image generator's tokenizers fail on the empty caption")]
+    EmptyCaption(#[source] PromptError),
 }
 
 /// `shutterbug.toml`.
@@ -192,6 +201,22 @@ impl ModelDirectory {
         format!("{name}@{}-{}", short(llama), short(diffusion))
     }
 
+    /// How many weights each part has, in loading order.
+    pub fn sizes(&self) -> Result<Vec<PartSize>, ModelError> {
+        let mut sizes = vec![PartSize {
+            name: "llama",
+            elements: Checkpoint::open(&self.llama(), "model")?.elements(),
+        }];
+        for (name, stem) in DIFFUSION_PARTS {
+            let folder = self.diffusion().join(name);
+            if name != T5 || folder.is_dir() {
+                sizes
+                    .push(PartSize { name, elements: Checkpoint::open(&folder, stem)?.elements() });
+            }
+        }
+        Ok(sizes)
+    }
+
     fn check(&self) -> Result<(), ModelError> {
         let manifest = self.path.join(MANIFEST);
         let found = describe(&self.llama(), &self.diffusion())?;
@@ -236,6 +261,15 @@ impl ModelDirectory {
         }
         Ok(())
     }
+}
+
+/// The size of one part of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartSize {
+    /// `llama`, or the name of the part's folder in `diffusion/`.
+    pub name: &'static str,
+    /// Number of weights.
+    pub elements: u64,
 }
 
 /// How `convert` brings the weights over.
@@ -301,7 +335,7 @@ fn describe(llama: &Path, diffusion: &Path) -> Result<Described, ModelError> {
     let mut parts = blake3::Hasher::new();
     for (part, stem) in DIFFUSION_PARTS {
         let folder = diffusion.join(part);
-        if part == "text_encoder_3" && !folder.is_dir() {
+        if part == T5 && !folder.is_dir() {
             continue;
         }
         parts.update(Checkpoint::open(&folder, stem)?.fingerprint().as_bytes());

@@ -30,8 +30,18 @@ pub fn reset_accelerator_peak() {
 /// The largest resident set that this process ever had, in bytes (Linux's `VmHWM`); `None` where
 /// the system does not say.
 pub fn resident_bytes_max() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    proc_bytes("/proc/self/status", "VmHWM:")
+}
+
+/// Memory that programs can still take without swapping, in bytes (Linux's `MemAvailable`); `None`
+/// where the system does not say.
+pub fn available_memory_bytes() -> Option<u64> {
+    proc_bytes("/proc/meminfo", "MemAvailable:")
+}
+
+fn proc_bytes(file: &str, key: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

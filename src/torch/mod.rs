@@ -10,6 +10,7 @@ mod weights;
 pub use device::{Compute, DeviceChoice, DeviceError, Precision};
 pub use generator::Generator;
 pub use memory::{
-    AcceleratorMemory, accelerator_memory, reset_accelerator_peak, resident_bytes_max,
+    AcceleratorMemory, accelerator_memory, available_memory_bytes, reset_accelerator_peak,
+    resident_bytes_max,
 };
 pub use weights::{Checkpoint, LoadError, Weights};

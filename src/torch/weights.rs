@@ -134,6 +134,7 @@ pub struct Checkpoint {
     path: PathBuf,
     files: Vec<(PathBuf, Arc<MmapMut>)>,
     entries: HashMap<String, Entry>,
+    metadata: HashMap<String, String>,
 }
 
 impl Checkpoint {
@@ -151,8 +152,7 @@ impl Checkpoint {
             .map_err(|source| LoadError::Io { path: index.clone(), source })?;
         let shards: ShardIndex = serde_json::from_slice(&text)
             .map_err(|source| LoadError::Json { path: index.clone(), source })?;
-        let mut checkpoint =
-            Self { path: dir.to_owned(), files: Vec::new(), entries: HashMap::new() };
+        let mut checkpoint = Self::empty(dir);
         let names: BTreeSet<&String> = shards.weight_map.values().collect();
         for name in names {
             checkpoint.add(&dir.join(name))?;
@@ -162,10 +162,18 @@ impl Checkpoint {
 
     /// Opens one file, whatever its name.
     pub fn file(path: &Path) -> Result<Self, LoadError> {
-        let mut checkpoint =
-            Self { path: path.to_owned(), files: Vec::new(), entries: HashMap::new() };
+        let mut checkpoint = Self::empty(path);
         checkpoint.add(path)?;
         Ok(checkpoint)
+    }
+
+    fn empty(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            files: Vec::new(),
+            entries: HashMap::new(),
+            metadata: HashMap::new(),
+        }
     }
 
     fn add(&mut self, path: &Path) -> Result<(), LoadError> {
@@ -187,6 +195,7 @@ impl Checkpoint {
             };
             self.entries.insert(name, entry);
         }
+        self.metadata.extend(metadata.metadata().clone().unwrap_or_default());
         self.files.push((path.to_owned(), Arc::new(map)));
         Ok(())
     }
@@ -194,6 +203,11 @@ impl Checkpoint {
     /// Names and shapes of everything stored, by name.
     pub fn shapes(&self) -> BTreeMap<String, Vec<i64>> {
         self.entries.iter().map(|(name, entry)| (name.clone(), entry.shape.clone())).collect()
+    }
+
+    /// A value from the header's free-form metadata.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
     }
 
     /// Bytes of all tensors together, as stored.

@@ -2,6 +2,11 @@
 //!
 //! Machine output goes to stdout, everything else to stderr.
 
+mod doctor;
+mod draw;
+mod generate;
+mod models;
+mod options;
 mod run;
 
 use std::path::PathBuf;
@@ -33,6 +38,10 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Generate(generate::Arguments),
+    Draw(draw::Arguments),
+    Models(models::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 /// What a command that did not fail came to.
@@ -40,6 +49,8 @@ enum Command {
 pub(crate) enum Verdict {
     /// Done, and nothing to object.
     Fine,
+    /// A check found something.
+    Problems,
 }
 
 /// The command line can't be carried out as it stands.
@@ -54,6 +65,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match execute(arguments) {
         Ok(Verdict::Fine) => ExitCode::SUCCESS,
+        Ok(Verdict::Problems) => ExitCode::from(3),
         Err(error) => {
             // A failure can come before the log is set up, so it is told on stderr directly.
             eprintln!("error: {error:#}");
@@ -67,6 +79,10 @@ fn execute(arguments: Arguments) -> anyhow::Result<Verdict> {
     telemetry::start(arguments.log_format.unwrap_or(settings.log.format), settings.log.level);
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments, &settings),
+        Command::Generate(arguments) => generate::run(&arguments, &settings),
+        Command::Draw(arguments) => draw::run(&arguments, &settings),
+        Command::Models(arguments) => models::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments, &settings),
     }
 }
 

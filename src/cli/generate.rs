@@ -1,0 +1,204 @@
+//! `shutterbug generate`: replies to dialogues in a file.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::ValueEnum;
+
+use super::options::{DrawingOptions, LOCAL, ModelOptions, follow};
+use super::{UsageError, Verdict};
+use crate::config::{Settings, Switch};
+use crate::data::{Record, error_line, read_line, reply_line};
+use crate::dialogue::{Element, Pixels, Reply};
+use crate::engine::{Engine, Outcome, Work};
+use crate::imaging;
+use crate::systems::{Decoding, PhotoSharing, ReplyRequest};
+
+/// Reply to dialogues, one JSON object a line; replies go to stdout in the same form
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: shutterbug generate --model model --seed 7 --out out dialogues.jsonl > replies.jsonl"
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    model: ModelOptions,
+
+    #[command(flatten)]
+    drawing: DrawingOptions,
+
+    /// Adapter directory
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+
+    /// Always take the most probable token
+    #[arg(long, conflicts_with_all = ["beams", "temperature", "top_p"])]
+    greedy: bool,
+
+    /// Keep the N best hypotheses
+    #[arg(long, value_name = "N", conflicts_with_all = ["temperature", "top_p"],
+          value_parser = clap::value_parser!(u8).range(1..=16))]
+    beams: Option<u8>,
+
+    /// Divides the logits before a draw [default: the setting reply.temperature]
+    #[arg(long, value_name = "T")]
+    temperature: Option<f64>,
+
+    /// Draw from the smallest set of tokens of this probability [default: the setting reply.top_p]
+    #[arg(long, value_name = "P")]
+    top_p: Option<f64>,
+
+    /// Seed of every random draw, the same for each line
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// Whether photos may be shared [default: the setting reply.photos]
+    #[arg(long, value_name = "on|off")]
+    photos: Option<Photos>,
+
+    /// Added to the logit of [IMG]: above 0, photos become more frequent
+    #[arg(long, value_name = "B", default_value_t = 0.0, allow_hyphen_values = true)]
+    share_bias: f64,
+
+    /// Most tokens in a reply, captions included [default: the setting reply.new_tokens_max]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_new_tokens: Option<u32>,
+
+    /// Folder for `<id>.safetensors`: what the computation saw and made
+    #[arg(long, value_name = "DIR")]
+    trace: Option<PathBuf>,
+
+    /// Folder for photos, `<id>-0.png` and so on
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Dialogues as JSON Lines
+    file: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Photos {
+    On,
+    Off,
+}
+
+impl Arguments {
+    fn decoding(&self, settings: &Settings) -> anyhow::Result<Decoding> {
+        if let Some(width) = self.beams {
+            return Ok(Decoding::Beam { width: usize::from(width) });
+        }
+        let temperature = self.temperature.unwrap_or(settings.reply.temperature);
+        let top_p = self.top_p.unwrap_or(settings.reply.top_p);
+        if !temperature.is_finite() || temperature < 0.0 {
+            return Err(UsageError("--temperature must be 0 or above".to_owned()).into());
+        }
+        if !(top_p > 0.0 && top_p <= 1.0) {
+            return Err(UsageError("--top-p must be above 0 and at most 1".to_owned()).into());
+        }
+        if self.greedy || temperature == 0.0 {
+            return Ok(Decoding::Greedy);
+        }
+        Ok(Decoding::Sample { temperature, top_p })
+    }
+
+    fn photo_sharing(&self, settings: &Settings) -> PhotoSharing {
+        match self.photos {
+            Some(Photos::On) => PhotoSharing::On,
+            Some(Photos::Off) => PhotoSharing::Off,
+            None => match settings.reply.photos {
+                Switch::On => PhotoSharing::On,
+                Switch::Off => PhotoSharing::Off,
+            },
+        }
+    }
+
+    /// The request of a record, but for the dialogue and the trace.
+    fn request(&self, settings: &Settings) -> anyhow::Result<ReplyRequest> {
+        Ok(ReplyRequest {
+            dialogue: crate::dialogue::Dialogue::default(),
+            system_text: settings.reply.system_text.clone(),
+            photos: self.photo_sharing(settings),
+            decoding: self.decoding(settings)?,
+            share_bias: self.share_bias,
+            new_tokens_max: self
+                .max_new_tokens
+                .map_or(settings.reply.new_tokens_max, |tokens| tokens as usize),
+            drawing: self.drawing.drawing(settings)?,
+            seed: self.seed,
+            adapter: None,
+            trace: None,
+        })
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<Verdict> {
+    let mut template = arguments.request(settings)?;
+    let file = File::open(&arguments.file)
+        .with_context(|| format!("can't read {}", arguments.file.display()))?;
+    let folder = arguments.file.parent().unwrap_or(Path::new("")).to_owned();
+    for folder in [Some(&arguments.out), arguments.trace.as_ref()].into_iter().flatten() {
+        fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
+    }
+    let (engine, adapter) = arguments.model.engine(settings, arguments.adapter.as_deref())?;
+    template.adapter = adapter;
+
+    let limits = imaging::Limits::default();
+    let load =
+        |path: &Path| -> anyhow::Result<Pixels> { Ok(imaging::decode(&fs::read(path)?, &limits)?) };
+    let mut failed = 0;
+    for (index, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.with_context(|| format!("can't read {}", arguments.file.display()))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let answer = read_line(&line, &folder, load)
+            .map_err(anyhow::Error::from)
+            .and_then(|record| answer(&engine, &template, record, arguments));
+        let answer = answer.unwrap_or_else(|error| {
+            failed += 1;
+            error_line(index + 1, error.as_ref())
+        });
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{answer}").context("can't write to stdout")?;
+    }
+    if failed > 0 {
+        anyhow::bail!(
+            "{failed} lines of {} got no reply; see them for the reasons",
+            arguments.file.display()
+        );
+    }
+    Ok(Verdict::Fine)
+}
+
+fn answer(
+    engine: &Engine,
+    template: &ReplyRequest,
+    record: Record,
+    arguments: &Arguments,
+) -> anyhow::Result<serde_json::Value> {
+    let trace =
+        arguments.trace.as_ref().map(|folder| folder.join(format!("{}.safetensors", record.id)));
+    let request = ReplyRequest { dialogue: record.dialogue, trace, ..template.clone() };
+    let job = engine.submit(LOCAL, Work::Reply(request))?;
+    let Outcome::Reply(reply) = follow(job, &record.id)? else {
+        anyhow::bail!("the engine answered something else");
+    };
+    let photos = write_photos(&reply, &record.id, &arguments.out)?;
+    Ok(reply_line(&record.id, &reply, &photos))
+}
+
+fn write_photos(reply: &Reply, id: &str, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let pixels = reply.elements.iter().filter_map(|element| match element {
+        Element::Photo(photo) => photo.pixels.as_ref(),
+        Element::Utterance(_) => None,
+    });
+    let mut written = Vec::new();
+    for (index, pixels) in pixels.enumerate() {
+        let path = folder.join(format!("{id}-{index}.png"));
+        fs::write(&path, imaging::encode_png(pixels))
+            .with_context(|| format!("can't write {}", path.display()))?;
+        written.push(path);
+    }
+    Ok(written)
+}

@@ -1,0 +1,158 @@
+//! Options that several commands share.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::UsageError;
+use crate::config::Settings;
+use crate::engine::{Engine, Event, Job, Origin, Outcome, QueueLimits};
+use crate::systems::{Drawing, EndToEnd, Latents, ModelDirectory, ModelError, Progress, System};
+use crate::torch::{Compute, DeviceChoice, Precision};
+
+/// Where the model is and what it runs on.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelOptions {
+    /// Model directory [default: the setting model.directory]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+
+    /// auto, cpu, cuda or cuda:N [default: the setting model.device]
+    #[arg(long)]
+    device: Option<String>,
+
+    /// auto, float32 or bfloat16 [default: the setting model.precision]
+    #[arg(long)]
+    precision: Option<String>,
+}
+
+impl ModelOptions {
+    pub(crate) fn directory<'a>(&'a self, settings: &'a Settings) -> &'a Path {
+        self.model.as_deref().unwrap_or(&settings.model.directory)
+    }
+
+    pub(crate) fn compute(&self, settings: &Settings) -> anyhow::Result<Compute> {
+        let device = self.device.as_deref().unwrap_or(&settings.model.device);
+        let precision = self.precision.as_deref().unwrap_or(&settings.model.precision);
+        Ok(Compute::choose(DeviceChoice::from_str(device)?, Precision::from_str(precision)?)?)
+    }
+
+    /// Loads the model and the adapter into an engine of its own; also gives the adapter's
+    /// revision.
+    pub(crate) fn engine(
+        &self,
+        settings: &Settings,
+        adapter: Option<&Path>,
+    ) -> anyhow::Result<(Engine, Option<String>)> {
+        let compute = self.compute(settings)?;
+        let directory = ModelDirectory::open(self.directory(settings))?;
+        tracing::info!(model = directory.revision(), "loading the model; it runs on {compute}");
+        let adapter = adapter.map(Path::to_owned);
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let engine = Engine::start(QueueLimits::default(), move || {
+            let mut system = EndToEnd::load(&directory, compute)?;
+            let adapter = adapter.map(|path| system.add_adapter(&path)).transpose()?;
+            // The receiver waits in the caller for as long as this closure runs.
+            let _ = tell.send(adapter);
+            Ok::<_, ModelError>(Box::new(system) as Box<dyn System>)
+        })?;
+        Ok((engine, told.recv()?))
+    }
+}
+
+/// How photos are drawn.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DrawingOptions {
+    /// Diffusion steps [default: the setting drawing.steps]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    steps: Option<u16>,
+
+    /// Classifier-free guidance; 1 turns it off [default: the setting drawing.guidance]
+    #[arg(long, value_name = "G")]
+    guidance: Option<f64>,
+
+    /// Picture size in pixels, such as 512x512 [default: the settings drawing.width and .height]
+    #[arg(long, value_name = "WxH", value_parser = parse_size)]
+    size: Option<(u32, u32)>,
+
+    /// Starting noise: a safetensors file with `latents [photos, c, h, w]`, standard normal
+    #[arg(long, value_name = "FILE")]
+    latents: Option<PathBuf>,
+}
+
+impl DrawingOptions {
+    pub(crate) fn drawing(&self, settings: &Settings) -> anyhow::Result<Drawing> {
+        let guidance = self.guidance.unwrap_or(settings.drawing.guidance);
+        if guidance.is_nan() || guidance < 1.0 {
+            return Err(UsageError("--guidance must be at least 1".to_owned()).into());
+        }
+        Ok(Drawing {
+            steps: self.steps.map_or(settings.drawing.steps, usize::from),
+            guidance,
+            size: self.size.or(settings.drawing.size),
+            latents: self.latents.as_deref().map(Latents::read).transpose()?,
+        })
+    }
+}
+
+fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    text.split_once('x')
+        .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)))
+        .filter(|&(width, height)| width > 0 && height > 0)
+        .ok_or_else(|| "give WIDTHxHEIGHT in pixels, such as 512x512".to_owned())
+}
+
+/// Requests of the command line come from nobody in particular.
+pub(crate) const LOCAL: Origin = Origin { guild: None, channel: 0, person: 0 };
+
+/// Waits for a job under a progress bar (log lines where stderr is no terminal).
+pub(crate) fn follow(job: Job, label: &str) -> anyhow::Result<Outcome> {
+    let bar = ProgressBar::new_spinner();
+    let style = "{spinner} {prefix}: {msg} [{elapsed}]";
+    bar.set_style(ProgressStyle::with_template(style).expect("a well-formed template"));
+    bar.set_prefix(label.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let quiet = bar.is_hidden();
+    let mut words = 0;
+    let last = job.wait(|event| {
+        let Event::Progress(progress) = event else { return };
+        let message = match progress {
+            Progress::Perceiving { photos } => format!("looking at {photos} photos"),
+            Progress::TextDelta(_) => {
+                words += 1;
+                format!("writing, {words} pieces")
+            }
+            Progress::Drawing { photo, step, steps } => {
+                if quiet && (step == 1 || step == steps) {
+                    tracing::info!("{label}: drawing photo {photo}, step {step} of {steps}");
+                }
+                format!("drawing photo {photo}, step {step} of {steps}")
+            }
+        };
+        bar.set_message(message);
+    });
+    bar.finish_and_clear();
+    match last {
+        Event::Done(outcome) => Ok(*outcome),
+        Event::Refused(sentence) => anyhow::bail!(sentence),
+        Event::Failed => anyhow::bail!("the model failed; the log says why"),
+        Event::Cancelled | Event::Accepted { .. } | Event::Progress(_) => {
+            anyhow::bail!("the work was cancelled")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_two_positive_numbers() {
+        assert_eq!(parse_size("512x384"), Ok((512, 384)));
+        for wrong in ["512", "512x", "x", "0x5", "5x0", "-1x5", "a x b"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

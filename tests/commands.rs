@@ -1,0 +1,197 @@
+//! The commands as scripts and people meet them: outputs, exit statuses, and sentences that tell
+//! what to do.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+
+fn tiny(part: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny").join(part)
+}
+
+fn photo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/photos/grace_hopper.jpg")
+}
+
+fn shutterbug() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shutterbug"));
+    command.env_remove("SHUTTERBUG_CONFIG");
+    command
+}
+
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    /// A folder with the tiny model in it.
+    fn new() -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap() };
+        shutterbug()
+            .args(["models", "convert", "--llama"])
+            .arg(tiny("llama"))
+            .arg("--diffusion")
+            .arg(tiny("diffusion"))
+            .arg("--out")
+            .arg(place.path("model"))
+            .assert()
+            .success();
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn generate(&self, lines: &str, options: &[&str]) -> (i32, Vec<Value>, String) {
+        let file = self.path("dialogues.jsonl");
+        fs::write(&file, lines).unwrap();
+        let output = shutterbug()
+            .args(["generate", "--device", "cpu", "--steps", "2", "--max-new-tokens", "12"])
+            .arg("--model")
+            .arg(self.path("model"))
+            .arg("--out")
+            .arg(self.path("out"))
+            .args(options)
+            .arg(file)
+            .output()
+            .unwrap();
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let lines = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (output.status.code().unwrap(), lines, String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+fn line(id: &str, element: &Value) -> String {
+    json!({"id": id, "turns": [{"speaker": "B", "elements": [element]}]}).to_string()
+}
+
+fn photos_of(reply: &Value) -> Vec<&str> {
+    let elements = reply["reply"]["elements"].as_array().unwrap();
+    elements.iter().filter_map(|element| element["photo"].as_str()).collect()
+}
+
+#[test]
+fn a_line_that_can_t_be_read_gets_an_error_and_the_rest_go_on() {
+    let place = Place::new();
+    fs::write(place.path("broken.jpg"), &fs::read(photo()).unwrap()[..2000]).unwrap();
+    let lines = [
+        line("good", &json!({"text": "hello"})),
+        "{\"id\":".to_owned(),
+        String::new(),
+        line("lost", &json!({"photo": "nowhere.png"})),
+        line("broken", &json!({"photo": "broken.jpg"})),
+        line("seen", &json!({"photo": photo()})),
+    ];
+    let (status, answers, stderr) = place.generate(&lines.join("\n"), &[]);
+    assert_eq!(status, 1);
+    assert_eq!(answers.len(), 5);
+    assert_eq!(answers[0]["id"], "good");
+    assert_eq!(answers[1]["line"], 2);
+    assert!(answers[1]["error"].as_str().unwrap().starts_with("not a dialogue: "));
+    assert_eq!(answers[2]["line"], 4);
+    assert!(answers[2]["error"].as_str().unwrap().contains("nowhere.png: No such file"));
+    assert_eq!(answers[3]["line"], 5);
+    assert_eq!(answers[4]["id"], "seen");
+    assert!(stderr.contains("3 lines of "), "{stderr}");
+}
+
+#[test]
+fn the_seed_decides_and_photos_can_be_turned_off() {
+    let place = Place::new();
+    let lines = line("d", &json!({"text": "show me something"}));
+    let run = |options: &[&str]| {
+        let (status, answers, stderr) = place.generate(&lines, options);
+        assert_eq!(status, 0, "{stderr}");
+        answers.into_iter().next().unwrap()
+    };
+    let first = run(&["--seed", "7", "--share-bias", "30"]);
+    let picture = fs::read(photos_of(&first)[0]).unwrap();
+    let again = run(&["--seed", "7", "--share-bias", "30"]);
+    assert_eq!(again["tokens"], first["tokens"]);
+    assert_eq!(fs::read(photos_of(&again)[0]).unwrap(), picture);
+    let other = run(&["--seed", "8", "--share-bias", "30"]);
+    assert_ne!(fs::read(photos_of(&other)[0]).unwrap(), picture);
+
+    let off = run(&["--seed", "7", "--share-bias", "30", "--photos", "off"]);
+    assert_eq!(photos_of(&off), Vec::<&str>::new());
+    assert_eq!(off["share_probability"], Value::Null);
+
+    let wide = run(&["--seed", "7", "--share-bias", "30", "--size", "96x64"]);
+    let wide = image::open(photos_of(&wide)[0]).unwrap();
+    assert_eq!((wide.width(), wide.height()), (96, 64));
+}
+
+#[test]
+fn beams_and_greedy_decoding_draw_nothing() {
+    let place = Place::new();
+    let lines = line("d", &json!({"text": "hello"}));
+    for options in [["--greedy"].as_slice(), &["--beams", "3"], &["--temperature", "0"]] {
+        let tokens = ["1", "2"].map(|seed| {
+            let (_, answers, _) =
+                place.generate(&lines, &[options, &["--photos", "off", "--seed", seed]].concat());
+            answers[0]["tokens"].clone()
+        });
+        assert_eq!(tokens[0], tokens[1], "{options:?}");
+    }
+}
+
+#[test]
+fn what_can_t_be_drawn_says_why() {
+    let place = Place::new();
+    let refused = |options: &[&str], sentence: &str| {
+        let output = shutterbug()
+            .args(["draw", "--steps", "1", "--device", "cpu", "--model"])
+            .arg(place.path("model"))
+            .arg("--out")
+            .arg(place.path("x.png"))
+            .args(options)
+            .arg("a cup")
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(sentence), "{stderr}");
+        assert!(!place.path("x.png").exists());
+        output.status.code().unwrap()
+    };
+    assert_eq!(refused(&["--size", "60x64"], "both sides must be multiples of 16"), 1);
+    assert_eq!(refused(&["--size", "64"], "give WIDTHxHEIGHT in pixels"), 2);
+    assert_eq!(refused(&["--guidance", "0.5"], "--guidance must be at least 1"), 2);
+    assert_eq!(refused(&["--latents", "nowhere.safetensors"], "nowhere.safetensors"), 1);
+    assert_eq!(refused(&["--adapter", "nowhere"], "it is no adapter"), 1);
+}
+
+#[test]
+fn doctor_finds_what_is_wrong() {
+    let place = Place::new();
+    let doctor = |model: &str| {
+        let output = shutterbug()
+            .args(["doctor", "--device", "cpu", "--model"])
+            .arg(place.path(model))
+            .output()
+            .unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (status, report) = doctor("model");
+    assert_eq!(status, 0, "{report}");
+    assert!(
+        report.contains("ok       device: the model would run on the CPU in float32"),
+        "{report}"
+    );
+    assert!(report.contains("it fits"), "{report}");
+    let (status, report) = doctor("nowhere");
+    assert_eq!(status, 3);
+    assert!(report.contains("shutterbug models convert"), "{report}");
+}
+
+#[test]
+fn every_command_helps_with_an_example() {
+    for command in ["run", "generate", "draw", "doctor"] {
+        let output = shutterbug().args([command, "--help"]).output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(help.contains("Example: "), "{command}: {help}");
+    }
+    shutterbug().arg("dance").assert().code(2);
+}

@@ -1,0 +1,121 @@
+//! PhotoChat's dialogues through prompt assembly: a small sample of the same form here, the real
+//! ones where `make conformance` says where they lie.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use shutterbug::data::read_photochat;
+use shutterbug::dialogue::{Dialogue, Element, Speaker, Turn};
+use shutterbug::prompt::{Budget, Closing, Prompt, PromptBuilder, SpanKind};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn dialogues() -> Vec<Dialogue> {
+    let folder = std::env::var_os("SHUTTERBUG_PHOTOCHAT")
+        .map_or_else(|| root().join("tests/fixtures/photochat"), PathBuf::from);
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} holds no JSON file", folder.display());
+    let read = |file: &PathBuf| read_photochat(&fs::read_to_string(file).unwrap()).unwrap();
+    let dialogues: Vec<Dialogue> =
+        files.iter().flat_map(read).map(|photochat| photochat.dialogue).collect();
+    println!("{} dialogues from {}", dialogues.len(), folder.display());
+    dialogues
+}
+
+/// Every context that ends with B's turn, as the bot would meet them one after another.
+fn contexts(dialogue: &Dialogue) -> Vec<Vec<Turn>> {
+    let turns = dialogue.turns();
+    (1..=turns.len())
+        .filter(|&end| turns[end - 1].speaker == Speaker::B)
+        .map(|end| turns[..end].to_vec())
+        .collect()
+}
+
+fn builder() -> PromptBuilder {
+    PromptBuilder::load(&root().join("tests/fixtures/tiny/llama"), None).unwrap()
+}
+
+fn build(builder: &PromptBuilder, turns: &[Turn], budget: Budget) -> Prompt {
+    let dialogue: Dialogue = turns.iter().cloned().collect();
+    builder.build(&dialogue, None, budget, Closing::ReplyOpened).unwrap()
+}
+
+/// The words that the prompt holds of one turn, control tokens left out.
+fn words(builder: &PromptBuilder, prompt: &Prompt, turn: usize) -> String {
+    let mut words = String::new();
+    for span in &prompt.spans {
+        if span.turn == turn && matches!(span.kind, SpanKind::Text | SpanKind::Caption) {
+            words += &builder.tokenizer().decode(&prompt.ids[span.tokens.clone()]);
+        }
+    }
+    words
+}
+
+#[test]
+fn nothing_that_was_said_is_lost_and_nobody_types_a_control_token() {
+    let builder = builder();
+    let budget = Budget { tokens_max: 100_000, tiles_max: 32 };
+    let controls: Vec<u32> = builder.tokenizer().controls().map(|(_, id)| id).collect();
+    for dialogue in dialogues() {
+        for turns in contexts(&dialogue) {
+            let prompt = build(&builder, &turns, budget);
+            for (index, turn) in turns.iter().enumerate() {
+                let words = words(&builder, &prompt, index);
+                for element in &turn.elements {
+                    let text = match element {
+                        Element::Utterance(text) => text,
+                        Element::Photo(photo) => photo.caption.as_ref().unwrap(),
+                    };
+                    assert!(words.contains(text.trim()), "{text:?} is not in {words:?}");
+                }
+            }
+            for span in prompt.spans.iter().filter(|span| span.kind == SpanKind::Text) {
+                let tokens = &prompt.ids[span.tokens.clone()];
+                assert!(tokens.iter().all(|id| !controls.contains(id)), "{span:?}");
+            }
+            // One header and one end a turn, and the header of the reply.
+            let count = |name: &str| {
+                let control = builder.tokenizer().control(name).unwrap();
+                prompt.ids.iter().filter(|&&id| id == control).count()
+            };
+            assert_eq!(count("<|eot_id|>"), turns.len());
+            assert_eq!(count("<|start_header_id|>"), turns.len() + 1);
+        }
+    }
+}
+
+#[test]
+fn a_small_budget_keeps_the_newest_turns() {
+    let builder = builder();
+    for dialogue in dialogues() {
+        for turns in contexts(&dialogue) {
+            let whole = build(&builder, &turns, Budget { tokens_max: 100_000, tiles_max: 0 });
+            let budget = Budget { tokens_max: (whole.ids.len() / 2).max(24), tiles_max: 0 };
+            let cut = build(&builder, &turns, budget);
+            assert!(cut.ids.len() <= budget.tokens_max);
+            let last = turns.len() - 1;
+            let first = cut.spans.iter().map(|span| span.turn).min().unwrap();
+            for kept in first + 1..=last {
+                assert_eq!(words(&builder, &cut, kept), words(&builder, &whole, kept));
+            }
+            let whole = words(&builder, &whole, last);
+            let kept = words(&builder, &cut, last);
+            assert!(!kept.is_empty() && whole.ends_with(&kept), "{kept:?} of {whole:?}");
+        }
+    }
+}
+
+#[test]
+fn the_sample_is_the_real_form() {
+    let text = fs::read_to_string(Path::new(&root()).join("tests/fixtures/photochat/sample.json"));
+    let read = read_photochat(&text.unwrap()).unwrap();
+    assert_eq!(read[0].persona.as_deref(), Some("The photo has your sister Mara."));
+    assert_eq!((read[0].photo_id.as_deref(), read[1].photo_id.as_deref()), (Some("17"), None));
+}

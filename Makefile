@@ -42,13 +42,24 @@ lint: $(VENV)/.torch $(VENV)/.lint
 	else echo "The advisory database can't be reached: advisories were NOT checked."; fi
 
 # The model against transformers and diffusers, on freshly drawn tiny weights.
-PARITY_PARTS := llama prompt stable_diffusion
+PARITY_PARTS := llama prompt stable_diffusion systems
 PARITY := $(CURDIR)/target/parity
 PARITY_SEED ?= 1
 parity: $(VENV)/.parity
 	for part in $(PARITY_PARTS); do \
 		python tests/parity/$$part.py --out $(PARITY)/$$part --seed $(PARITY_SEED) || exit 1; done
 	SHUTTERBUG_PARITY=$(PARITY) cargo test $(PARITY_PARTS:%=--test parity_%)
+
+# One dialogue with a real photo through a tiny model of random weights: its words and its picture
+# are noise, but every part of the real one has run.
+DEMO := out/demo
+demo: build
+	rm -rf $(DEMO)
+	target/release/shutterbug models convert --out $(DEMO)/model \
+		--llama tests/fixtures/tiny/llama --diffusion tests/fixtures/tiny/diffusion
+	target/release/shutterbug doctor --model $(DEMO)/model
+	target/release/shutterbug generate --model $(DEMO)/model --out $(DEMO) --seed 7 \
+		--share-bias 4 --max-new-tokens 32 assets/demo/dialogue.jsonl
 
 clean:
 	cargo clean

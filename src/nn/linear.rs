@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::adapter::Adapter;
-use crate::torch::{LoadError, Weights};
+use crate::torch::{LoadError, Weights, linear};
 
 /// Whether a layer has a bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,13 +47,10 @@ impl Linear {
 
     /// `x [.., inputs]` to `[.., outputs]`, in x's dtype.
     pub fn forward(&self, x: &Tensor, adapter: Option<&Adapter>) -> Tensor {
-        let base = x.linear(&self.weight_oi, self.bias_o.as_ref());
+        let base = linear(x, &self.weight_oi, self.bias_o.as_ref());
         match adapter.and_then(|adapter| adapter.layer(&self.name)) {
             None => base,
-            Some(lora) => {
-                base + x.linear::<Tensor>(&lora.a, None).linear::<Tensor>(&lora.b, None)
-                    * lora.scale
-            }
+            Some(lora) => base + linear(&linear(x, &lora.a, None), &lora.b, None) * lora.scale,
         }
     }
 

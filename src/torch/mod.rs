@@ -3,12 +3,14 @@
 
 mod device;
 mod generator;
+mod linear;
 mod memory;
 mod shim;
 mod weights;
 
 pub use device::{Compute, DeviceChoice, DeviceError, Precision};
 pub use generator::Generator;
+pub use linear::linear;
 pub use memory::{
     AcceleratorMemory, accelerator_memory, available_memory_bytes, reset_accelerator_peak,
     resident_bytes_max,

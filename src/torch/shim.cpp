@@ -1,8 +1,10 @@
 #include "shim.h"
+#include "row_product.h"
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/DeviceAccelerator.h>
+#include <c10/core/GradMode.h>
 #include <dlfcn.h>
 #include <string.h>
 
@@ -20,6 +22,31 @@ void *guarded(char **error, F body) {
   return nullptr;
 }
 
+// Whether a product is that of one float32 row on the CPU, and needs no derivative.
+bool is_plain_row(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &bias) {
+  const auto plain = [](const at::Tensor &t) {
+    return t.scalar_type() == at::kFloat && t.device().is_cpu() && t.layout() == at::kStrided &&
+           t.is_contiguous() && !(c10::GradMode::is_enabled() && t.requires_grad());
+  };
+  return plain(x) && plain(weight) && weight.dim() == 2 && x.dim() > 0 && x.numel() > 0 &&
+         x.size(-1) == weight.size(1) && x.numel() == weight.size(1) &&
+         (!bias.defined() || (plain(bias) && bias.dim() == 1 && bias.size(0) == weight.size(0)));
+}
+
+at::Tensor linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &bias) {
+  if (!is_plain_row(x, weight, bias)) {
+    return at::linear(x, weight, bias);
+  }
+  auto sizes = x.sizes().vec();
+  sizes.back() = weight.size(0);
+  auto y = at::empty(sizes, x.options());
+  row_product(weight.const_data_ptr<float>(), x.const_data_ptr<float>(),
+              y.mutable_data_ptr<float>(), weight.size(1), weight.size(0));
+  return bias.defined() ? y.add_(bias) : y;
+}
+
+const at::Tensor &as_tensor(const void *tensor) { return *static_cast<const at::Tensor *>(tensor); }
+
 at::Generator &as_generator(void *generator) { return *static_cast<at::Generator *>(generator); }
 
 }  // namespace
@@ -35,6 +62,12 @@ void *shutterbug_tensor_over(void *data, const int64_t *sizes, size_t rank, int 
         .options(at::TensorOptions().dtype(static_cast<at::ScalarType>(kind)))
         .deleter([owner, release](void *) { release(owner); })
         .make_tensor();
+  });
+}
+
+void *shutterbug_linear(const void *x, const void *weight, const void *bias, char **error) {
+  return guarded(error, [&] {
+    return linear(as_tensor(x), as_tensor(weight), bias ? as_tensor(bias) : at::Tensor());
   });
 }
 

@@ -16,6 +16,9 @@ int shutterbug_load_cuda(void);
 void *shutterbug_tensor_over(void *data, const int64_t *sizes, size_t rank, int kind, void *owner,
                              void (*release)(void *), char **error);
 
+// at::linear; a single float32 row on the CPU at the speed of memory. `bias` may be null.
+void *shutterbug_linear(const void *x, const void *weight, const void *bias, char **error);
+
 // A CPU generator whose draws equal those of Python's torch.Generator().manual_seed(seed).
 void *shutterbug_generator_new(uint64_t seed);
 void shutterbug_generator_free(void *generator);

@@ -19,6 +19,12 @@ unsafe extern "C" {
         release: extern "C" fn(*mut c_void),
         error: *mut *mut c_char,
     ) -> *mut C_tensor;
+    fn shutterbug_linear(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        error: *mut *mut c_char,
+    ) -> *mut C_tensor;
     fn shutterbug_generator_new(seed: u64) -> *mut c_void;
     fn shutterbug_generator_free(generator: *mut c_void);
     fn shutterbug_randn(
@@ -89,6 +95,14 @@ pub(super) unsafe fn tensor_over<T: Send + Sync>(
         )
     };
     take(tensor, error)
+}
+
+pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    let mut error = ptr::null_mut();
+    let bias = bias.map_or(ptr::null(), Tensor::as_ptr);
+    // SAFETY: three tensors that outlive the call, the last of which may be null.
+    let product = unsafe { shutterbug_linear(x.as_ptr(), weight.as_ptr(), bias, &raw mut error) };
+    take(product, error)
 }
 
 /// Owns an `at::Generator` on the CPU.

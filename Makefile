@@ -18,8 +18,9 @@ $(VENV)/.torch: requirements/torch.txt | $(VENV)/bin/python
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-$(VENV)/.parity: requirements/parity.txt $(VENV)/.torch
+$(VENV)/.parity: requirements/parity.txt requirements/vocabularies.txt $(VENV)/.torch
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements/vocabularies.txt
 	touch $@
 
 $(VENV)/.lint: requirements/lint.txt | $(VENV)/bin/python

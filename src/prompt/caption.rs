@@ -107,8 +107,8 @@ impl CaptionTokenizer {
                 (path, json["model"]["vocab"].take(), json["model"]["merges"].take())
             }
         };
-        let plain = PlainTokenizer::new(clip_json(&vocab, &merges), &path)?;
         let padding = special_token(directory, "pad_token")?.unwrap_or_else(|| CLIP_END.to_owned());
+        let plain = PlainTokenizer::new(clip_json(&vocab, &merges, &padding), &path)?;
         Ok(Self {
             begin: Some(required_id(&plain, CLIP_BEGIN, &path)?),
             end: required_id(&plain, CLIP_END, &path)?,
@@ -170,12 +170,28 @@ fn parse_merges(text: &str) -> Value {
 }
 
 /// The `tokenizer.json` that transformers' `CLIPTokenizer` makes of a vocabulary and its merges.
-fn clip_json(vocab: &Value, merges: &Value) -> Value {
-    let control = |token: &str| json!({ "content": token, "id": vocab[token] });
-    let controls = [CLIP_BEGIN, CLIP_END].into_iter().filter(|token| vocab[token].is_u64());
+/// There a padding token like `!` is cut out of words wherever it is written, and so it is here.
+fn clip_json(vocab: &Value, merges: &Value, padding: &str) -> Value {
+    let added = |token: &str| {
+        json!({
+            "content": token,
+            "id": vocab[token],
+            "special": (token == CLIP_BEGIN || token == CLIP_END),
+            "normalized": false,
+            "single_word": false,
+            "lstrip": false,
+            "rstrip": false,
+        })
+    };
+    let mut tokens = vec![CLIP_BEGIN, CLIP_END];
+    if !tokens.contains(&padding) {
+        tokens.push(padding);
+    }
+    tokens.retain(|token| vocab[token].is_u64());
+    let added: Vec<Value> = tokens.into_iter().map(added).collect();
     json!({
         "version": "1.0",
-        "added_tokens": controls.map(control).collect::<Vec<_>>(),
+        "added_tokens": added,
         "normalizer": { "type": "Sequence", "normalizers": [
             { "type": "NFC" },
             { "type": "Replace", "pattern": { "Regex": r"\s+" }, "content": " " },

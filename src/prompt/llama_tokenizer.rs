@@ -72,13 +72,16 @@ impl LlamaTokenizer {
             }
         }
         let ends = turn_ends(directory, &plain)?;
+        let vocabulary = plain.text_tokens().map(|(token, id)| (id, token_bytes(&token)));
+        let words = plain.words().iter();
+        let words = words.map(|(word, id)| (*id, Some(word.clone().into_bytes())));
         let mut bytes = Vec::new();
-        for (token, id) in plain.text_tokens() {
+        for (id, written) in vocabulary.chain(words) {
             let id = id as usize;
             if bytes.len() <= id {
                 bytes.resize(id + 1, None);
             }
-            bytes[id] = token_bytes(&token);
+            bytes[id] = written;
         }
         Ok(Self { plain, bytes, ends, image, tags })
     }

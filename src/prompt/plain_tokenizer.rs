@@ -1,6 +1,6 @@
 //! A tokenizer that takes every text as text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 
@@ -24,35 +24,43 @@ pub(super) struct PlainTokenizer {
     tokenizer: Tokenizer,
     /// The control tokens that were taken out, by their text.
     controls: BTreeMap<String, u32>,
+    /// Added tokens that are words like others.
+    words: BTreeMap<String, u32>,
 }
 
 impl PlainTokenizer {
-    /// Takes the control tokens (`added_tokens`) out of a `tokenizer.json` that lies at `path`.
+    /// Takes the control tokens (the special ones of `added_tokens`) out of a `tokenizer.json` that lies at `path`.
     ///
     /// # Errors
     /// If it is no tokenizer, or if a control token's text still makes that token.
     pub(super) fn new(mut json: Value, path: &Path) -> Result<Self, PromptLoadError> {
         let unusable = |reason: String| PromptLoadError::Unusable { path: path.to_owned(), reason };
         let mut controls = BTreeMap::new();
+        let mut words = BTreeMap::new();
         for token in json["added_tokens"].as_array().map_or(&[][..], Vec::as_slice) {
             let (Some(content), Some(id)) = (token["content"].as_str(), token["id"].as_u64())
             else {
                 return Err(unusable("an added token lacks its content or its id".to_owned()));
             };
-            controls.insert(content.to_owned(), id as u32);
+            let kind = if is_control(token) { &mut controls } else { &mut words };
+            kind.insert(content.to_owned(), id as u32);
         }
         if !json["model"].is_object() {
             return Err(unusable("there is no model".to_owned()));
         }
+        let unknown = unknown_id(&json["model"], &controls);
         hide(&mut json["model"], &controls);
-        json["added_tokens"] = Value::Array(Vec::new());
+        if let Some(added) = json["added_tokens"].as_array_mut() {
+            added.retain(|token| !is_control(token));
+        }
         for part in ["post_processor", "truncation", "padding"] {
             json[part] = Value::Null;
         }
         let tokenizer = Tokenizer::from_bytes(json.to_string())
             .map_err(|source| PromptLoadError::Tokenizer { path: path.to_owned(), source })?;
-        let plain = Self { tokenizer, controls };
-        for (content, id) in &plain.controls {
+        let plain = Self { tokenizer, controls, words };
+        // What a vocabulary doesn't know is unknown, whoever wrote it.
+        for (content, id) in plain.controls.iter().filter(|(_, id)| unknown != Some(**id)) {
             let ids = plain.encode(content);
             if !ids.is_ok_and(|tokens| tokens.iter().all(|token| token.id != *id)) {
                 return Err(unusable(format!(
@@ -81,11 +89,26 @@ impl PlainTokenizer {
         self.controls.get(token).copied().or_else(|| self.tokenizer.token_to_id(token))
     }
 
-    /// The tokens that text can make, by id.
+    /// The tokens of the model's own vocabulary that text can make.
     pub(super) fn text_tokens(&self) -> impl Iterator<Item = (String, u32)> {
-        let controls: Vec<u32> = self.controls.values().copied().collect();
+        let controls: BTreeSet<u32> = self.controls.values().copied().collect();
         self.tokenizer.get_vocab(false).into_iter().filter(move |(_, id)| !controls.contains(id))
     }
+
+    /// The added tokens that text can make, by their text.
+    pub(super) fn words(&self) -> &BTreeMap<String, u32> {
+        &self.words
+    }
+}
+
+fn is_control(added_token: &Value) -> bool {
+    added_token["special"].as_bool().unwrap_or(true)
+}
+
+/// The id that stands for what the vocabulary doesn't know.
+fn unknown_id(model: &Value, controls: &BTreeMap<String, u32>) -> Option<u32> {
+    let named = model["unk_token"].as_str().and_then(|token| controls.get(token).copied());
+    named.or_else(|| model["unk_id"].as_u64().map(|id| id as u32))
 }
 
 /// Renames control tokens in the model's own vocabulary, where text could still reach them; their

@@ -24,21 +24,21 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<
 
     let compute = match arguments.model.compute(settings) {
         Ok(compute) => {
-            report.good("device", format!("the model would run on {compute}"));
+            report.good("device", &format!("the model would run on {compute}"));
             Some(compute)
         }
         Err(error) => {
-            report.bad("device", format!("{error:#}"));
+            report.bad("device", &format!("{error:#}"));
             None
         }
     };
     let directory = match ModelDirectory::open(arguments.model.directory(settings)) {
         Ok(directory) => {
-            report.good("model", format!("{} is complete", directory.revision()));
+            report.good("model", &format!("{} is complete", directory.revision()));
             Some(directory)
         }
         Err(error) => {
-            report.bad("model", format!("{:#}", anyhow::Error::from(error)));
+            report.bad("model", &format!("{:#}", anyhow::Error::from(error)));
             None
         }
     };
@@ -62,11 +62,11 @@ struct Report {
 }
 
 impl Report {
-    fn good(&mut self, part: &str, text: String) {
+    fn good(&mut self, part: &str, text: &str) {
         self.lines.push(format!("ok       {part}: {text}"));
     }
 
-    fn bad(&mut self, part: &str, text: String) {
+    fn bad(&mut self, part: &str, text: &str) {
         self.lines.push(format!("problem  {part}: {text}"));
         self.problems += 1;
     }
@@ -88,12 +88,12 @@ impl Report {
         }
         self.lines.push(format!("         {:<16} {:>8}", "working space", Size(WORKING_BYTES)));
         let Some(available) = available else {
-            self.bad(what, "this system does not say how much is free".to_owned());
+            self.bad(what, "this system does not say how much is free");
             return;
         };
         let figures = format!("{} needed, {} available", Size(total), Size(available));
         if total <= available {
-            self.good(what, format!("{figures}: it fits"));
+            self.good(what, &format!("{figures}: it fits"));
             return;
         }
         let without_t5 = total
@@ -110,7 +110,7 @@ impl Report {
         } else {
             "take a smaller model or a larger machine"
         };
-        self.bad(what, format!("{figures}: it does not fit; {advice}"));
+        self.bad(what, &format!("{figures}: it does not fit; {advice}"));
     }
 }
 

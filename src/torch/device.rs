@@ -99,9 +99,8 @@ impl Compute {
     /// Resolves a choice against this machine.
     pub fn choose(choice: DeviceChoice, precision: Precision) -> Result<Self, DeviceError> {
         let device = match choice {
-            DeviceChoice::Cpu => Device::Cpu,
             DeviceChoice::Auto if cuda_devices() > 0 => Device::Cuda(0),
-            DeviceChoice::Auto => Device::Cpu,
+            DeviceChoice::Cpu | DeviceChoice::Auto => Device::Cpu,
             DeviceChoice::Cuda(index) if index < cuda_devices() => Device::Cuda(index),
             DeviceChoice::Cuda(index) => {
                 return Err(DeviceError::Missing { index, available: cuda_devices() });

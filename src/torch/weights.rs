@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::{MmapMut, MmapOptions, UncheckedAdvice};
 use safetensors::{Dtype, SafeTensors};
@@ -378,7 +378,7 @@ impl Weights {
             Source::Shapes => Tensor::zeros([1], (kind, compute.device)).expand(expected, false),
             Source::Random => Tensor::randn(expected, (kind, compute.device)) * 0.02,
         };
-        let mut asked = self.shared.asked.lock().unwrap_or_else(|poison| poison.into_inner());
+        let mut asked = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.insert(name, expected.to_vec());
         Ok(tensor)
     }
@@ -395,7 +395,7 @@ impl Weights {
 
     /// Every name asked for so far, with its shape.
     pub fn asked(&self) -> BTreeMap<String, Vec<i64>> {
-        self.shared.asked.lock().unwrap_or_else(|poison| poison.into_inner()).clone()
+        self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Fails if the checkpoint holds a tensor that nobody asked for and whose name ends with none

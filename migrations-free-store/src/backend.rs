@@ -19,7 +19,7 @@ pub trait Backend: Send + Sync {
         after: Option<&[u8]>,
         order: Order,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, BackendError>;
+    ) -> Result<Vec<Entry>, BackendError>;
 
     /// Applies all writes in their order, together.
     fn batch(&self, writes: Vec<Write>) -> Result<(), BackendError>;
@@ -37,6 +37,9 @@ pub trait Backend: Send + Sync {
         self.batch(vec![Write::Delete { key: key.to_vec() }])
     }
 }
+
+/// A key and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
 
 /// Opens an engine in a folder of its own, which it creates where it is missing.
 pub type OpenBackend = fn(&Path) -> Result<Box<dyn Backend>, BackendError>;

@@ -34,11 +34,10 @@ impl Store {
 
         let mut live = inner.live.write().unwrap_or_else(PoisonError::into_inner);
         let closed = std::mem::replace(&mut live.backend, backend);
-        live.manifest = manifest;
-        let generation = live.manifest.generation;
+        live.manifest = manifest.clone();
         drop(live);
         drop(closed);
-        inner.folder.remove_other_generations(generation)?;
+        inner.folder.remove_other_generations(Some(&manifest))?;
         inner.folder.write_watermark(*sequence)
     }
 }

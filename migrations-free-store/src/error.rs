@@ -195,7 +195,7 @@ pub enum Damage {
     Sealing,
     /// The content isn't what the name, a hash, says.
     Hash,
-    /// The fields don't fit the record. Category and column are serde_json's; its own words
+    /// The fields don't fit the record. Category and column are `serde_json`'s; its own words
     /// aren't kept, as they quote the value.
     Fields {
         /// Syntax, data or end of input.

@@ -20,6 +20,7 @@ use crate::files::{self, io_error};
 use crate::seal::Seal;
 
 const FORMAT: u32 = 1;
+const MANIFEST: &str = "store.json";
 
 /// `store.json`. Written by rename, so a compaction takes effect at once or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,12 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
+    /// That of a new store.
+    pub(crate) fn first(seal: Option<&Seal>) -> Self {
+        let key_check = seal.map(|seal| seal.check().to_owned());
+        Self { format: FORMAT, generation: 1, key_check }
+    }
+
     /// The manifest that a compaction leads to.
     pub(crate) fn next_generation(&self) -> Self {
         Self { generation: self.generation + 1, ..self.clone() }
@@ -49,8 +56,9 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Locks the folder, creating it where it is missing, and reads or writes its manifest.
-    pub(crate) fn open(path: &Path, seal: Option<&Seal>) -> Result<(Self, Manifest)> {
+    /// Locks the folder, creating it where it is missing, and reads its manifest; `None` where the
+    /// store is new.
+    pub(crate) fn open(path: &Path, seal: Option<&Seal>) -> Result<(Self, Option<Manifest>)> {
         files::create_folder(path)?;
         let lock = open_file(&path.join("lock"))?;
         match lock.try_lock() {
@@ -59,10 +67,14 @@ impl Folder {
             Err(TryLockError::Error(error)) => return Err(io_error("lock", path)(error)),
         }
         files::remove_temporary(path)?;
-        let manifest = read_or_create_manifest(path, seal)?;
         let watermark = open_file(&path.join("watermark"))?;
         let folder = Self { path: path.to_owned(), _lock: lock, watermark };
-        folder.remove_other_generations(manifest.generation)?;
+        let manifest = read_manifest(path, seal)?;
+        if manifest.is_none() && folder.read_watermark()? > 0 {
+            let problem = "it is missing though there are records beside it";
+            return Err(Error::Manifest { path: path.join(MANIFEST), problem });
+        }
+        folder.remove_other_generations(manifest.as_ref())?;
         Ok((folder, manifest))
     }
 
@@ -80,15 +92,19 @@ impl Folder {
 
     /// Makes `manifest` the folder's, durably.
     pub(crate) fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
-        write_manifest(&self.path, manifest)
+        let text = serde_json::to_vec(manifest).expect("numbers and a string encode");
+        files::write_atomically(&self.path.join(MANIFEST), &[&text, b"\n"])
     }
 
-    /// Removes what a compaction left: the generation before it, or its own unfinished one.
-    pub(crate) fn remove_other_generations(&self, live: u64) -> Result<()> {
-        let live = self.records(live);
+    /// Removes what a compaction left: the generation before it, or its own unfinished one; of a
+    /// store that never came to be, everything.
+    pub(crate) fn remove_other_generations(&self, live: Option<&Manifest>) -> Result<()> {
+        let live = live.map(|manifest| self.records(manifest.generation));
         for entry in files::list(&self.path)? {
             let path = entry.path();
-            if entry.file_name().to_string_lossy().starts_with("records-") && path != live {
+            if entry.file_name().to_string_lossy().starts_with("records-")
+                && live.as_ref() != Some(&path)
+            {
                 fs::remove_dir_all(&path).map_err(io_error("remove", &path))?;
             }
         }
@@ -126,40 +142,22 @@ fn open_file(path: &Path) -> Result<File> {
         .map_err(io_error("open", path))
 }
 
-fn read_or_create_manifest(folder: &Path, seal: Option<&Seal>) -> Result<Manifest> {
-    let path = folder.join("store.json");
-    let key_check = seal.map(|seal| seal.check().to_owned());
+fn read_manifest(folder: &Path, seal: Option<&Seal>) -> Result<Option<Manifest>> {
+    let path = folder.join(MANIFEST);
     let text = match fs::read(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            refuse_orphaned_records(folder, &path)?;
-            let manifest = Manifest { format: FORMAT, generation: 1, key_check };
-            write_manifest(folder, &manifest)?;
-            return Ok(manifest);
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error("read", &path)(error)),
     };
     let manifest = parse_manifest(&path, &text)?;
     let folder = folder.to_owned();
-    match (&manifest.key_check, key_check) {
-        (None, None) => Ok(manifest),
-        (Some(of_store), Some(given)) if *of_store == given => Ok(manifest),
+    match (&manifest.key_check, seal.map(Seal::check)) {
+        (None, None) => Ok(Some(manifest)),
+        (Some(of_store), Some(given)) if of_store == given => Ok(Some(manifest)),
         (Some(_), Some(_)) => Err(Error::WrongKey { folder }),
         (Some(_), None) => Err(Error::KeyMissing { folder }),
         (None, Some(_)) => Err(Error::NotSealed { folder }),
     }
-}
-
-/// A lost manifest must not make a store look new.
-fn refuse_orphaned_records(folder: &Path, path: &Path) -> Result<()> {
-    let has_records = files::list(folder)?
-        .iter()
-        .any(|entry| entry.file_name().to_string_lossy().starts_with("records-"));
-    if has_records {
-        let problem = "it is missing though there are records beside it";
-        return Err(Error::Manifest { path: path.to_owned(), problem });
-    }
-    Ok(())
 }
 
 fn parse_manifest(path: &Path, text: &[u8]) -> Result<Manifest> {
@@ -170,11 +168,6 @@ fn parse_manifest(path: &Path, text: &[u8]) -> Result<Manifest> {
         return Err(wrong("a newer program wrote it; upgrade this one"));
     }
     Ok(manifest)
-}
-
-fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<()> {
-    let text = serde_json::to_vec(manifest).expect("numbers and a string can't fail to encode");
-    files::write_atomically(&folder.join("store.json"), &[&text, b"\n"])
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ mod store;
 mod transfer;
 mod verify;
 
-pub use backend::{Backend, BackendError, OpenBackend, Order, Problem, Write};
+pub use backend::{Backend, BackendError, Entry, OpenBackend, Order, Problem, Write};
 pub use blobs::{BlobId, Blobs, Deleted};
 pub use envelope::{decode, encode};
 pub use error::{Damage, Error, RecordKey, Result};

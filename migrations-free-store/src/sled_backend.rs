@@ -1,13 +1,13 @@
 //! sled behind the trait.
 
 use std::any::Any;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use crate::backend::{Backend, BackendError, Order, Problem, Write};
+use crate::backend::{Backend, BackendError, Entry, Order, Problem, Write};
 use crate::files::is_disk_full;
 
 /// sled's default of a gigabyte suits a server that does nothing else.
@@ -21,10 +21,11 @@ struct Sled {
 
 /// Opens sled in `folder`: the engine of every store unless told otherwise.
 pub fn open_sled(folder: &Path) -> Result<Box<dyn Backend>, BackendError> {
+    remove_unfinished_snapshots(folder).map_err(sled::Error::Io)?;
     let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES);
     // sled panics on some damage to its files.
     let db = guarded(|| config.open())?;
-    let log = File::open(folder.join("db")).map_err(|error| sled::Error::Io(error))?;
+    let log = File::open(folder.join("db")).map_err(sled::Error::Io)?;
     Ok(Box::new(Sled { db, log }))
 }
 
@@ -39,7 +40,7 @@ impl Backend for Sled {
         after: Option<&[u8]>,
         order: Order,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, BackendError> {
+    ) -> Result<Vec<Entry>, BackendError> {
         guarded(|| {
             let end = prefix_end(prefix);
             let mut low = Bound::Included(prefix);
@@ -81,6 +82,22 @@ impl Backend for Sled {
     }
 }
 
+/// sled 0.34 writes a snapshot under this name and renames it; after a kill in between it takes
+/// the torn file for its newest snapshot and refuses to open.
+fn remove_unfinished_snapshots(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// The smallest key behind all that begin with `prefix`; `None` where there is none.
 fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|&byte| byte != u8::MAX)?;
@@ -118,5 +135,31 @@ impl From<sled::Error> for BackendError {
             _ => Problem::Other,
         };
         Self { problem, source: Box::new(error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{open_sled, prefix_end};
+    use std::fs;
+
+    #[test]
+    fn a_snapshot_torn_by_a_kill_does_not_keep_sled_from_opening() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sled = open_sled(folder.path()).expect("opens");
+        sled.put(b"key", b"value").expect("writes");
+        sled.flush().expect("flushes");
+        drop(sled);
+        fs::write(folder.path().join("snap.FFFFFFFFFFFFFFFF.generating"), b"to").expect("writes");
+        let sled = open_sled(folder.path()).expect("opens");
+        assert_eq!(sled.get(b"key").expect("reads").as_deref(), Some(&b"value"[..]));
+    }
+
+    #[test]
+    fn the_end_of_a_prefix_carries() {
+        assert_eq!(prefix_end(b"ab"), Some(b"ac".to_vec()));
+        assert_eq!(prefix_end(b"a\xff\xff"), Some(b"b".to_vec()));
+        assert_eq!(prefix_end(b"\xff"), None);
+        assert_eq!(prefix_end(b""), None);
     }
 }

@@ -7,7 +7,7 @@ use std::vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, BackendError, OpenBackend, Order, Problem, Write};
+use crate::backend::{Backend, BackendError, Entry, OpenBackend, Order, Problem, Write};
 use crate::blobs::Blobs;
 use crate::envelope::{self, Opened};
 use crate::error::{Error, RecordKey, Result};
@@ -79,10 +79,17 @@ impl Store {
     /// and [`Error::NotSealed`] where the key doesn't fit; [`Error::Truncated`] where acknowledged
     /// records are missing.
     pub fn open(folder: &Path, options: Options) -> Result<Self> {
-        let seal = options.key.as_ref().map(Seal::new);
-        let (folder, manifest) = Folder::open(folder, seal.as_ref())?;
+        let Options { key, backend: open_backend } = options;
+        let seal = key.map(|key| Seal::new(&key));
+        let (folder, found) = Folder::open(folder, seal.as_ref())?;
+        let manifest = found.clone().unwrap_or_else(|| Manifest::first(seal.as_ref()));
         let records = folder.records(manifest.generation);
-        let backend = (options.backend)(&records).map_err(engine_error("opened", &records))?;
+        let backend = open_backend(&records).map_err(engine_error("opened", &records))?;
+        if found.is_none() {
+            // Last, since an engine that was killed while it set itself up may not open again.
+            backend.flush().map_err(engine_error("flushed", &records))?;
+            folder.write_manifest(&manifest)?;
+        }
         let blobs = Blobs::open(folder.blobs(), seal.clone())?;
         let store = Self {
             inner: Arc::new(Inner {
@@ -90,7 +97,7 @@ impl Store {
                 writer: Mutex::new(0),
                 seal,
                 blobs,
-                open_backend: options.backend,
+                open_backend,
                 group: GroupCommit::default(),
                 folder,
             }),
@@ -281,7 +288,7 @@ pub struct Scan<'a, R> {
     prefix: Option<Vec<u8>>,
     order: Order,
     after: Option<Vec<u8>>,
-    page: vec::IntoIter<(Vec<u8>, Vec<u8>)>,
+    page: vec::IntoIter<Entry>,
     record: PhantomData<R>,
 }
 
@@ -323,7 +330,7 @@ impl Inner {
         prefix: &[u8],
         after: Option<&[u8]>,
         order: Order,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    ) -> Result<Vec<Entry>> {
         let live = self.live();
         live.backend.scan(prefix, after, order, PAGE).map_err(self.failed(&live, "read"))
     }

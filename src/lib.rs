@@ -4,6 +4,7 @@
 //! bridge → draw) → delivery → journal.
 //!
 //! * [`cli`] holds the commands and [`config`] their settings; [`telemetry`] is the log.
+//! * [`discord`] is the gateway door: messages in, replies with photos out.
 //! * [`engine`] owns the one thread that computes, and the fair queue before it.
 //! * [`journal`] remembers what was said and answered, and forgets it when asked.
 //! * [`systems`] holds what can answer: a dialogue in, a reply with text and photos out.
@@ -19,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod dialogue;
+pub mod discord;
 pub mod engine;
 pub mod imaging;
 pub mod journal;

@@ -4,6 +4,7 @@
 //! bridge → draw) → delivery → journal.
 //!
 //! * [`cli`] holds the commands and [`config`] their settings; [`telemetry`] is the log.
+//! * [`daemon`] joins the doors, the engine and the journal in one loop.
 //! * [`discord`] is the gateway door: messages in, replies with photos out.
 //! * [`engine`] owns the one thread that computes, and the fair queue before it.
 //! * [`journal`] remembers what was said and answered, and forgets it when asked.
@@ -18,6 +19,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod data;
 pub mod dialogue;
 pub mod discord;

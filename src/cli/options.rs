@@ -51,7 +51,11 @@ impl ModelOptions {
         tracing::info!(model = directory.revision(), "loading the model; it runs on {compute}");
         let adapter = adapter.map(Path::to_owned);
         let (tell, told) = std::sync::mpsc::sync_channel(1);
-        let engine = Engine::start(QueueLimits::default(), move || {
+        let limits = QueueLimits {
+            waiting_max: settings.queue.waiting_max,
+            waiting_per_person_max: settings.queue.waiting_per_person_max,
+        };
+        let engine = Engine::start(limits, move || {
             let mut system = EndToEnd::load(&directory, compute)?;
             let adapter = adapter.map(|path| system.add_adapter(&path)).transpose()?;
             // The receiver waits in the caller for as long as this closure runs.

@@ -39,6 +39,7 @@ pub(super) struct RawModel {
 pub(super) struct RawReply {
     pub(super) system_text: String,
     pub(super) photos: String,
+    pub(super) share_bias: f64,
     pub(super) new_tokens_max: i64,
     pub(super) temperature: f64,
     pub(super) top_p: f64,

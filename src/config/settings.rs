@@ -65,6 +65,8 @@ pub struct Reply {
     pub system_text: Option<String>,
     /// Whether photos are shared.
     pub photos: Switch,
+    /// Added to the logit of a photo; finite.
+    pub share_bias: f64,
     /// Most tokens of a reply; at least 1.
     pub new_tokens_max: usize,
     /// At least 0, which is greedy.
@@ -245,9 +247,13 @@ fn reply(raw: RawReply) -> Result<Reply, ConfigError> {
     if !(raw.top_p > 0.0 && raw.top_p <= 1.0) {
         return Err(out_of_range("reply.top_p", "must be above 0 and at most 1"));
     }
+    if !raw.share_bias.is_finite() {
+        return Err(out_of_range("reply.share_bias", "must be a finite number"));
+    }
     Ok(Reply {
         system_text: non_empty(raw.system_text),
         photos,
+        share_bias: raw.share_bias,
         new_tokens_max: within("reply.new_tokens_max", raw.new_tokens_max, 1, 100_000)?,
         temperature: raw.temperature,
         top_p: raw.top_p,

@@ -1,0 +1,380 @@
+//! Which message is worked on, by whom, and what happens to it meanwhile.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::task::AbortHandle;
+
+use super::answer::{Arrival, Question, answer};
+use super::event::{Ending, Event, Session};
+use super::house::{House, now_ms};
+use crate::discord::{
+    Address, MESSAGES_MAX, Message, Server, ServerChange, Servers, address, first_id_at, made_at_ms,
+};
+use crate::journal::{
+    self, Acceptance, AuthorId, ChannelId, Explanation, GuildId, MessageId, Reason, Request, State,
+    Whose,
+};
+
+/// What was postponed is tried again after this long.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// Most pages of messages that are read of one channel after an absence.
+const MISSED_PAGES_MAX: usize = 20;
+/// The channel under which the moment of the last start is kept; no real one has this id.
+const STARTS: ChannelId = ChannelId(0);
+
+/// A message that is worked on.
+struct Running {
+    request: Request,
+    task: AbortHandle,
+    /// Set once the model works on it or something is being sent.
+    begun: Arc<AtomicBool>,
+}
+
+pub(super) struct Steward {
+    house: Arc<House>,
+    events: UnboundedSender<Event>,
+    servers: Servers,
+    running: HashMap<u64, Running>,
+    /// Accepted by an earlier process, and waiting until their server is known.
+    left_over: Vec<Request>,
+    /// What is to be tried again, and when.
+    postponed: BTreeMap<u64, (Instant, Request)>,
+    /// Channels whose missed messages are being read: their last seen message stays where it is.
+    catching_up: HashSet<u64>,
+    /// Where to read on in channels of which nothing has been seen yet.
+    baseline: u64,
+}
+
+impl Steward {
+    pub(super) async fn new(
+        house: Arc<House>,
+        events: UnboundedSender<Event>,
+    ) -> journal::Result<Self> {
+        let start = MessageId(first_id_at(now_ms()));
+        let (seen, unfinished) = house
+            .in_journal(move |journal| {
+                let seen = journal.last_seen_everywhere()?;
+                journal.seen(STARTS, start)?;
+                Ok((seen, journal.unfinished()?))
+            })
+            .await?;
+        let newest = seen.into_iter().map(|(_, message)| message).max();
+        let mut steward = Self {
+            house,
+            events,
+            servers: Servers::default(),
+            running: HashMap::new(),
+            left_over: Vec::new(),
+            postponed: BTreeMap::new(),
+            catching_up: HashSet::new(),
+            baseline: newest.unwrap_or(start).0,
+        };
+        for request in unfinished {
+            if steward.is_too_old(request.trigger.0) {
+                steward.give_up(request.trigger).await?;
+            } else {
+                steward.left_over.push(request);
+            }
+        }
+        Ok(steward)
+    }
+
+    /// Acts on an event. An error means that the journal can't be trusted any more.
+    pub(super) async fn handle(&mut self, event: Event) -> journal::Result<()> {
+        match event {
+            Event::Message(message) => {
+                self.consider(&message, Arrival::Live).await?;
+                if !self.catching_up.contains(&message.channel) {
+                    self.has_seen(message.channel, message.id).await?;
+                }
+            }
+            Event::Missed { channel, messages } => {
+                for message in &messages {
+                    self.consider(message, Arrival::Late).await?;
+                }
+                self.catching_up.remove(&channel);
+                if let Some(last) = messages.last() {
+                    self.has_seen(channel, last.id).await?;
+                }
+            }
+            Event::Edit { message } => self.begin_anew(message),
+            Event::Delete { messages } => self.forget(messages).await?,
+            Event::Server(change) => {
+                let known = match &change {
+                    ServerChange::Known(server) => Some(server.clone()),
+                    _ => None,
+                };
+                self.servers.apply(change);
+                if let Some(server) = known {
+                    self.catch_up(&server).await?;
+                    self.take_up_left_over(server.id);
+                }
+            }
+            Event::Session(Session::New) => tracing::info!("a new session with the gateway"),
+            Event::Session(Session::Resumed) => tracing::info!("the session is resumed"),
+            Event::Finished { message, ending } => self.has_finished(message, ending),
+            Event::Timer => self.try_again().await?,
+            Event::Closed(_) | Event::Shutdown => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a message up if it deserves an answer and has none.
+    async fn consider(&mut self, message: &Message, arrival: Arrival) -> journal::Result<()> {
+        if address(message, &self.house.me) == Address::Elsewhere
+            || self.running.contains_key(&message.id)
+            || self.postponed.contains_key(&message.id)
+            || self.left_over.iter().any(|request| request.trigger.0 == message.id)
+            || (arrival == Arrival::Late && self.is_too_old(message.id))
+        {
+            return Ok(());
+        }
+        let request = Request {
+            trigger: MessageId(message.id),
+            channel: ChannelId(message.channel),
+            guild: message.guild.map(GuildId),
+            asker: AuthorId(message.author.id),
+            accepted_ms: now_ms(),
+        };
+        match self.house.in_journal(move |journal| journal.accept(&request)).await? {
+            Acceptance::New => self.start(request, arrival),
+            Acceptance::Known(State::Accepted) => self.start(request, Arrival::Late),
+            Acceptance::Known(State::Answered | State::Explained | State::Withdrawn) => {}
+        }
+        Ok(())
+    }
+
+    /// Work that an earlier process left over begins once it is known what the bot may do there.
+    fn take_up_left_over(&mut self, guild: u64) {
+        let here: Vec<Request> = self
+            .left_over
+            .extract_if(.., |request| request.guild == Some(GuildId(guild)))
+            .collect();
+        for request in here {
+            self.start(request, Arrival::Late);
+        }
+    }
+
+    fn start(&mut self, request: Request, arrival: Arrival) {
+        let guild = request.guild.map(|guild| guild.0);
+        let begun = Arc::new(AtomicBool::new(false));
+        let question = Question {
+            request,
+            arrival,
+            permit: self.servers.permit(self.house.me.id, guild, request.channel.0),
+            begun: Arc::clone(&begun),
+        };
+        let work = tokio::spawn(answer(Arc::clone(&self.house), question));
+        let task = work.abort_handle();
+        let events = self.events.clone();
+        let message = request.trigger.0;
+        tokio::spawn(async move {
+            let ending = match work.await {
+                Ok(Ok(ending)) => ending,
+                Ok(Err(error)) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(message, error, "the journal fails");
+                    Ending::Postponed
+                }
+                // Whoever ended the task on purpose has seen to what follows.
+                Err(ended) if ended.is_cancelled() => return,
+                Err(_) => {
+                    tracing::error!(message, "answering a message panicked");
+                    Ending::Postponed
+                }
+            };
+            // Nobody listens once the daemon has stopped.
+            let _ = events.send(Event::Finished { message, ending });
+        });
+        self.running.insert(message, Running { request, task, begun });
+    }
+
+    /// An edit counts as long as nothing has been made of the older text.
+    fn begin_anew(&mut self, message: u64) {
+        let untouched = |running: &Running| !running.begun.load(Ordering::Relaxed);
+        if self.running.get(&message).is_some_and(untouched)
+            && let Some(running) = self.running.remove(&message)
+        {
+            running.task.abort();
+            self.start(running.request, Arrival::Live);
+        }
+    }
+
+    /// Work for deleted messages stops, and nothing of them is kept.
+    async fn forget(&mut self, messages: Vec<u64>) -> journal::Result<()> {
+        for message in &messages {
+            self.postponed.remove(message);
+            self.left_over.retain(|request| request.trigger.0 != *message);
+            if let Some(running) = self.running.remove(message) {
+                tracing::info!(message, "the message answered was deleted; its work stops");
+                running.task.abort();
+            }
+        }
+        self.house
+            .in_journal(move |journal| {
+                for message in messages {
+                    journal.forget(Whose::Message(MessageId(message)), now_ms())?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    fn has_finished(&mut self, message: u64, ending: Ending) {
+        let Some(running) = self.running.remove(&message) else { return };
+        if ending == Ending::Postponed {
+            self.postponed.insert(message, (Instant::now() + TRY_AGAIN_AFTER, running.request));
+        }
+    }
+
+    async fn try_again(&mut self) -> journal::Result<()> {
+        let now = Instant::now();
+        let due = self.postponed.extract_if(.., |_, (when, _)| *when <= now);
+        let due: Vec<Request> = due.map(|(_, (_, request))| request).collect();
+        for request in due {
+            if self.is_too_old(request.trigger.0) {
+                self.give_up(request.trigger).await?;
+            } else {
+                self.start(request, Arrival::Late);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_too_old(&self, message: u64) -> bool {
+        let age_ms = now_ms().saturating_sub(made_at_ms(message));
+        age_ms > self.house.settings.discord.late_answer_max.as_millis() as u64
+    }
+
+    /// Nothing more is tried for a message that nobody waits for any longer.
+    async fn give_up(&self, message: MessageId) -> journal::Result<()> {
+        tracing::warn!(message = message.0, "a message is too old to be answered now");
+        let explanation =
+            Explanation { reason: Reason::Cancelled, sent: Vec::new(), finished_ms: now_ms() };
+        self.house.in_journal(move |journal| journal.explained(message, &explanation)).await?;
+        Ok(())
+    }
+
+    async fn has_seen(&self, channel: u64, message: u64) -> journal::Result<()> {
+        let (channel, message) = (ChannelId(channel), MessageId(message));
+        self.house.in_journal(move |journal| journal.seen(channel, message)).await
+    }
+
+    /// Has the messages read that came to a server while the bot was away.
+    async fn catch_up(&mut self, server: &Server) -> journal::Result<()> {
+        let late_ms = self.house.settings.discord.late_answer_max.as_millis() as u64;
+        let oldest = first_id_at(now_ms().saturating_sub(late_ms));
+        let places: Vec<(u64, u64)> = server
+            .places
+            .iter()
+            .filter_map(|(id, place)| Some((*id, place.last_message?)))
+            .collect();
+        let baseline = self.baseline;
+        let behind = self
+            .house
+            .in_journal(move |journal| {
+                let mut behind = Vec::new();
+                for (place, last) in places {
+                    let seen = journal.last_seen(ChannelId(place))?.map_or(baseline, |id| id.0);
+                    let from = seen.max(oldest);
+                    if last > from {
+                        behind.push((place, from));
+                    }
+                }
+                Ok(behind)
+            })
+            .await?;
+        for (place, from) in behind {
+            if self.catching_up.insert(place) {
+                let read = read_missed(
+                    Arc::clone(&self.house),
+                    self.events.clone(),
+                    server.id,
+                    place,
+                    from,
+                );
+                tokio::spawn(read);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets work that has begun finish within `grace_max`; the rest is taken up at the next start.
+    pub(super) async fn finish(
+        &mut self,
+        inbox: &mut UnboundedReceiver<Event>,
+        grace_max: Duration,
+    ) -> journal::Result<()> {
+        self.running.retain(|_, running| {
+            let begun = running.begun.load(Ordering::Relaxed);
+            if !begun {
+                running.task.abort();
+            }
+            begun
+        });
+        let deadline = tokio::time::Instant::now() + grace_max;
+        while !self.running.is_empty() {
+            match tokio::time::timeout_at(deadline, inbox.recv()).await {
+                Ok(Some(Event::Finished { message, .. })) => {
+                    self.running.remove(&message);
+                }
+                Ok(Some(Event::Delete { messages })) => self.forget(messages).await?,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        for (message, running) in self.running.drain() {
+            tracing::warn!(
+                message,
+                "a reply was not finished in time; it is taken up at the next start"
+            );
+            running.task.abort();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Steward {
+    /// No work outlives the loop that would hear of its end.
+    fn drop(&mut self) {
+        for running in self.running.values() {
+            running.task.abort();
+        }
+    }
+}
+
+/// Reads what was written after message `from` in a place.
+async fn read_missed(
+    house: Arc<House>,
+    events: UnboundedSender<Event>,
+    guild: u64,
+    place: u64,
+    from: u64,
+) {
+    let mut messages: Vec<Message> = Vec::new();
+    for _ in 0..MISSED_PAGES_MAX {
+        let after = messages.last().map_or(from, |message| message.id);
+        match house.rest.messages_after(place, after, MESSAGES_MAX, &house.me).await {
+            Ok(page) => {
+                let last = page.len() < usize::from(MESSAGES_MAX);
+                // The REST API doesn't say in which server a message is.
+                let known = page.into_iter().map(|m| Message { guild: Some(guild), ..m });
+                messages.extend(known);
+                if last {
+                    break;
+                }
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(channel = place, error, "missed messages can't be read");
+                break;
+            }
+        }
+    }
+    // Nobody listens once the daemon has stopped.
+    let _ = events.send(Event::Missed { channel: place, messages });
+}

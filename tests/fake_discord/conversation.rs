@@ -283,6 +283,10 @@ fn replies(state: &State, to: Snowflake) -> impl Iterator<Item = &Message> {
 }
 
 impl Person {
+    pub(super) fn world(&self) -> &World {
+        &self.world
+    }
+
     pub fn id(&self) -> Snowflake {
         self.id
     }
@@ -335,7 +339,7 @@ impl Person {
                     state.attachment(filename, content_type, description, bytes, host)
                 })
                 .collect();
-            let content = completed(&post.text, state.users.values());
+            let content = completed(post.text.trim(), state.users.values());
             let kind = if replies_to.is_some() { MessageKind::Reply } else { MessageKind::Default };
             let draft = Draft::new(channel, self.id, content);
             let id = state.post(Draft { kind, attachments, replies_to, ..draft });
@@ -346,7 +350,7 @@ impl Person {
     /// Changes the text of one's message.
     pub fn edits(&self, message: &Message, text: &str) -> Message {
         self.world.change(|state| {
-            let content = completed(text, state.users.values());
+            let content = completed(text.trim(), state.users.values());
             state.edit(message.id, Edit { content: Some(content), ..Edit::default() });
             state.messages[&message.id].clone()
         })
@@ -402,6 +406,10 @@ impl Person {
 }
 
 impl Guild {
+    pub(super) fn world(&self) -> &World {
+        &self.world
+    }
+
     pub fn id(&self) -> Snowflake {
         self.id
     }

@@ -63,6 +63,8 @@ errors! {
     unknown_interaction = NOT_FOUND 10062 "Unknown interaction";
     unknown_command = NOT_FOUND 10063 "Unknown application command";
     too_many_reactions = BAD_REQUEST 30010 "Maximum number of reactions reached (20)";
+    too_many_commands = BAD_REQUEST 30032 "Maximum number of application commands reached";
+    too_many_command_creations = BAD_REQUEST 30034 "Maximum number of daily application command creates has been reached (200)";
     entity_too_large = PAYLOAD_TOO_LARGE 40005 "Request entity too large";
     already_acknowledged = BAD_REQUEST 40060 "Interaction has already been acknowledged.";
     missing_access = FORBIDDEN 50001 "Missing Access";

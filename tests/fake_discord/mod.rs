@@ -38,6 +38,7 @@
     reason = "every test file that includes this module uses its own part of it"
 )]
 
+mod asking;
 mod clock;
 mod conversation;
 mod error;
@@ -55,8 +56,9 @@ mod wire;
 
 #[allow(unused_imports, reason = "every test file uses its own part")]
 pub use self::{
+    asking::{Asked, NotOffered},
     clock::{Moment, Snowflake},
-    conversation::{Channel, Guild, Person, Photo, Post},
+    conversation::{Channel, Guild, Person, Photo, Post, a_moment},
     faults::{DownloadFault, RestFault},
     model::Message,
     recording::{Download, Exchange, Method},
@@ -120,6 +122,11 @@ impl World {
     /// Host and port of the content delivery network.
     pub fn cdn_host(&self) -> String {
         self.look(|state| state.address.clone())
+    }
+
+    /// The application's id, which is not the bot's.
+    pub fn application_id(&self) -> Snowflake {
+        self.look(|state| state.application)
     }
 
     /// The bot's token.

@@ -241,8 +241,10 @@ pub struct Interaction {
     pub channel: Snowflake,
     pub asked: Moment,
     pub command: Option<String>,
-    /// The message whose component was used.
+    /// The message whose component or menu was used.
     pub source: Option<Snowflake>,
+    /// Of a submitted form: the interaction that it answered.
+    pub form_of: Option<Snowflake>,
     pub response: Option<Response>,
     pub followups: Vec<Snowflake>,
 }

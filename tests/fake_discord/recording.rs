@@ -8,6 +8,8 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
+use super::faults::RestFault;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Method {
     Get,
@@ -46,6 +48,15 @@ impl FromStr for Method {
     }
 }
 
+/// On what a request's sender means to rely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// It means what it asks.
+    Client,
+    /// It asks what may be wrong, to see the answer; it says so in the header `x-probe`.
+    Probe,
+}
+
 /// One request and its answer.
 #[derive(Clone, Debug)]
 pub struct Exchange {
@@ -56,11 +67,14 @@ pub struct Exchange {
     pub query: Vec<(String, String)>,
     /// The JSON body, or the `payload_json` of a multipart body.
     pub request: Value,
-    /// The names of the files of a multipart body.
+    /// The fields of a multipart body that carried files: `files[0]` and so on.
     pub files: Vec<String>,
     /// `None` when the connection broke instead of an answer.
     pub status: Option<u16>,
     pub answer: Value,
+    /// The fault that a test put in the way.
+    pub fault: Option<RestFault>,
+    pub sender: Sender,
 }
 
 impl Exchange {
@@ -80,6 +94,8 @@ impl Exchange {
             "files": self.files,
             "status": self.status,
             "answer": self.answer,
+            "injected": self.fault.as_ref().is_some_and(|fault| fault.answer().is_some()),
+            "probe": self.sender == Sender::Probe,
         })
     }
 

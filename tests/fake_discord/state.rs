@@ -42,6 +42,8 @@ pub struct State {
     pub deleted: BTreeMap<Snowflake, Message>,
     pub files: BTreeMap<Snowflake, (Snowflake, Attachment)>,
     pub commands: Vec<Command>,
+    /// How many commands were created in each place today.
+    pub command_creations: BTreeMap<Option<Snowflake>, usize>,
     pub interactions: BTreeMap<Snowflake, Interaction>,
     pub typing: Vec<Typing>,
     pub sessions: Vec<Session>,
@@ -141,6 +143,7 @@ impl State {
             deleted: BTreeMap::new(),
             files: BTreeMap::new(),
             commands: Vec::new(),
+            command_creations: BTreeMap::new(),
             interactions: BTreeMap::new(),
             typing: Vec::new(),
             sessions: Vec::new(),

@@ -10,6 +10,7 @@ use super::model::{
     OverwriteTarget, Role, User, UserKind,
 };
 use super::rest::cdn;
+use super::rest::interactions::kind;
 use super::state::State;
 
 /// Joins the fields of two objects; `more` wins.
@@ -387,7 +388,15 @@ impl State {
             "authorizing_integration_owners": self.integration_owners(interaction.channel),
         });
         if let Some(source) = interaction.source {
-            json["interacted_message_id"] = json!(source);
+            let role = match interaction.kind {
+                kind::COMMAND => "target_message_id",
+                _ => "interacted_message_id",
+            };
+            json[role] = json!(source);
+        }
+        if let Some(form_of) = interaction.form_of {
+            let opener = &self.interactions[&form_of];
+            json["triggering_interaction_metadata"] = self.interaction_metadata_json(opener);
         }
         json
     }

@@ -3,7 +3,9 @@
 
 pub mod cdn;
 mod channels;
+mod commands;
 mod guilds;
+pub mod interactions;
 mod limits;
 mod messages;
 mod payload;
@@ -13,7 +15,7 @@ pub use limits::Buckets;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Multipart, Request};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use axum::{Json, Router};
@@ -23,7 +25,7 @@ use super::World;
 use super::clock::Snowflake;
 use super::error::ApiError;
 use super::faults::RestFault;
-use super::recording::{Exchange, Method};
+use super::recording::{Exchange, Method, Sender};
 use super::server::Line;
 use super::state::State;
 
@@ -45,6 +47,7 @@ pub struct Call {
     body: Value,
     files: Vec<Upload>,
     token: Option<String>,
+    sender: Sender,
 }
 
 /// One `files[n]` of a multipart body.
@@ -131,7 +134,14 @@ fn percent_decoded(text: &str) -> String {
 
 /// Every REST route.
 pub fn router() -> Router<World> {
-    let tables = [channels::ROUTES, guilds::ROUTES, messages::ROUTES, reactions::ROUTES];
+    let tables = [
+        channels::ROUTES,
+        commands::ROUTES,
+        guilds::ROUTES,
+        interactions::ROUTES,
+        messages::ROUTES,
+        reactions::ROUTES,
+    ];
     let mut router = Router::new();
     for &(method, template, handler) in tables.into_iter().flatten() {
         let filter = match method {
@@ -170,10 +180,16 @@ async fn unknown(world: axum::extract::State<World>, request: Request) -> Respon
                 files: Vec::new(),
                 status: Some(error.status.as_u16()),
                 answer: error.body.clone(),
+                fault: None,
+                sender: sender(request.headers()),
             },
         );
     }
     error.into_response()
+}
+
+fn sender(headers: &HeaderMap) -> Sender {
+    if headers.contains_key("x-probe") { Sender::Probe } else { Sender::Client }
 }
 
 fn record(world: &World, exchange: Exchange) {
@@ -229,9 +245,11 @@ async fn perform(
             path: call.path,
             query: call.query,
             request: call.body,
-            files: call.files.into_iter().map(|file| file.filename).collect(),
+            files: call.files.into_iter().map(|file| file.field).collect(),
             status: (!dropped).then_some(status.as_u16()),
             answer: body.clone(),
+            fault: fault.clone(),
+            sender: call.sender,
         },
     );
     if let Some(RestFault::Stalled(delay)) = fault {
@@ -272,6 +290,7 @@ async fn read(template: &'static str, request: Request) -> Result<Call, (Box<Cal
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned),
+        sender: sender(request.headers()),
     };
     match read_body(&mut call, request).await {
         Ok(()) => Ok(call),

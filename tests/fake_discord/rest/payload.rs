@@ -154,7 +154,8 @@ fn numbered(mut components: Value) -> Value {
         if component["id"].is_null() {
             component["id"] = json!(*next);
         }
-        for inner in component["components"].as_array_mut().into_iter().flatten() {
+        let inside = component.get_mut("components").and_then(Value::as_array_mut);
+        for inner in inside.into_iter().flatten() {
             number(inner, next);
         }
     }

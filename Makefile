@@ -23,6 +23,10 @@ $(VENV)/.parity: requirements/parity.txt requirements/vocabularies.txt $(VENV)/.
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements/vocabularies.txt
 	touch $@
 
+$(VENV)/.conformance: requirements/conformance.txt $(VENV)/.torch
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
 $(VENV)/.lint: requirements/lint.txt | $(VENV)/bin/python
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
@@ -61,6 +65,21 @@ demo: build
 	target/release/shutterbug doctor --model $(DEMO)/model
 	target/release/shutterbug generate --model $(DEMO)/model --out $(DEMO) --seed 7 \
 		--share-bias 4 --max-new-tokens 32 assets/demo/dialogue.jsonl
+
+# Every REST request of the tests that talk to the fake Discord, and every answer it gives them,
+# against Discord's own OpenAPI description. It lies outside the repository, in SHARED.
+SHARED ?= ../shared
+OPENAPI := $(SHARED)/discord/openapi.json
+CONFORMANCE := $(CURDIR)/target/conformance
+CONFORMANCE_TESTS := fake_discord_behaves
+conformance: $(VENV)/.conformance
+	@test -f $(OPENAPI) || { \
+		echo "There is no $(OPENAPI): name the folder that holds discord/ with SHARED=…" >&2; exit 1; }
+	python tests/conformance/test_openapi.py --openapi $(OPENAPI)
+	rm -rf $(CONFORMANCE) && mkdir -p $(CONFORMANCE)
+	SHUTTERBUG_RECORD_REST=$(CONFORMANCE)/rest.jsonl \
+		cargo test $(CONFORMANCE_TESTS:%=--test %)
+	python tests/conformance/openapi.py --openapi $(OPENAPI) $(CONFORMANCE)/rest.jsonl
 
 clean:
 	cargo clean

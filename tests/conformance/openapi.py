@@ -137,11 +137,23 @@ def as_documented(document):
     return document
 
 
+def with_json_only(document):
+    """Empties the schemas of other content types, in place: they only compose the JSON ones.
+
+    That a route takes multipart stays known.
+    """
+    for node in walk(document["paths"]):
+        for kind, described in node.get("content", {}).items():
+            if "/" in kind and kind != "application/json":
+                described["schema"] = {}
+    return document
+
+
 class Description:
     """Discord's API as the OpenAPI description has it."""
 
     def __init__(self, document):
-        self.document = closed(limited_to_bots(as_documented(document)))
+        self.document = closed(limited_to_bots(as_documented(with_json_only(document))))
         templates = sorted(document["paths"], key=lambda template: template.count("{"))
         self.templates = [
             (re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template))), template)

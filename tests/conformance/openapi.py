@@ -233,12 +233,13 @@ class Description:
         template = self.template(exchange["path"])
         item = self.document["paths"].get(template, {})
         operation = item.get(exchange["method"].lower())
-        if operation is None:
-            yield "no such route"
-            return
-        parameters = item.get("parameters", []) + operation.get("parameters", [])
         status = exchange["status"]
         probe, taken = exchange["probe"], status is not None and status < 300
+        if operation is None:
+            if taken or not probe:
+                yield "no such route"
+            return
+        parameters = item.get("parameters", []) + operation.get("parameters", [])
         if taken or not probe:
             yield from self.check_query([self.resolved(p) for p in parameters], exchange["query"])
             yield from self.check_request(operation, exchange["request"], exchange["files"])

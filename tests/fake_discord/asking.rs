@@ -137,7 +137,7 @@ impl Person {
             response: None,
             followups: Vec::new(),
         };
-        let mut json = interaction_json(state, &interaction, ask.data);
+        let mut json = interaction_json(state, &interaction, &ask.data);
         if ask.kind != kind::COMMAND
             && let Some(source) = ask.source
         {
@@ -158,7 +158,7 @@ struct Ask<'a> {
     data: Value,
 }
 
-fn interaction_json(state: &State, interaction: &Interaction, data: Value) -> Value {
+fn interaction_json(state: &State, interaction: &Interaction, data: &Value) -> Value {
     let channel = &state.channels[&interaction.channel];
     let user = interaction.user;
     let rights = state.permissions(user, channel).bits().to_string();

@@ -138,7 +138,10 @@ impl World {
     fn user(&self, name: &str, kind: UserKind) -> Person {
         let id = self.change(|state| {
             let known = state.users.values().find(|user| user.name == name && user.kind == kind);
-            known.map(|user| user.id).unwrap_or_else(|| state.add_user(name, kind))
+            match known {
+                Some(user) => user.id,
+                None => state.add_user(name, kind),
+            }
         });
         Person { world: self.clone(), id }
     }
@@ -260,7 +263,7 @@ impl World {
         });
         match waited.await {
             Ok(found) => found,
-            Err(_) => panic!("waited {at_most:?} for {what}; so far:\n{}", self.story()),
+            Err(_elapsed) => panic!("waited {at_most:?} for {what}; so far:\n{}", self.story()),
         }
     }
 
@@ -270,10 +273,8 @@ impl World {
 
     /// The requests so far in one line each, for a failed test's message.
     fn story(&self) -> String {
-        self.all_requests()
-            .iter()
-            .map(|e| format!("  {} {} → {:?}\n", e.method, e.path, e.status))
-            .collect()
+        let line = |e: &Exchange| format!("  {} {} → {:?}", e.method, e.path, e.status);
+        self.all_requests().iter().map(line).collect::<Vec<_>>().join("\n")
     }
 }
 

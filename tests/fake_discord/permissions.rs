@@ -21,22 +21,24 @@ pub fn of_newcomers() -> Permissions {
         | Permissions::USE_APPLICATION_COMMANDS
 }
 
-impl State {
-    /// What `user` may do in a guild as a whole; nothing when not a member.
-    pub fn permissions_in_guild(&self, user: Snowflake, guild: &Guild) -> Permissions {
-        let Some(member) = guild.members.get(&user) else { return Permissions::empty() };
-        if guild.owner == user {
+impl Guild {
+    /// What `user` may do in the guild as a whole; nothing when not a member.
+    pub fn permissions(&self, user: Snowflake) -> Permissions {
+        let Some(member) = self.members.get(&user) else { return Permissions::empty() };
+        if self.owner == user {
             return Permissions::all();
         }
         let base = member
             .roles
             .iter()
-            .chain([&guild.id])
-            .filter_map(|role| guild.roles.get(role))
+            .chain([&self.id])
+            .filter_map(|role| self.roles.get(role))
             .fold(Permissions::empty(), |sum, role| sum | role.permissions);
         if base.administrator() { Permissions::all() } else { base }
     }
+}
 
+impl State {
     /// What `user` may do in `channel`: the guild's permissions, then the channel's overwrites for
     /// everyone, for roles and for the member, in that order. A thread has its parent's.
     pub fn permissions(&self, user: Snowflake, channel: &Channel) -> Permissions {
@@ -48,7 +50,7 @@ impl State {
             };
         }
         let guild = &self.guilds[&channel.guild.expect("only direct channels have no guild")];
-        let base = self.permissions_in_guild(user, guild);
+        let base = guild.permissions(user);
         if base == Permissions::all() {
             return base;
         }

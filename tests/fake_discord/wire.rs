@@ -101,6 +101,54 @@ impl Command {
     }
 }
 
+impl Guild {
+    /// A guild, as REST and `GUILD_CREATE` both have it.
+    pub fn json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "name": self.name,
+            "owner_id": self.owner,
+            "roles": self.roles.values().map(Role::json).collect::<Vec<_>>(),
+            "emojis": [],
+            "stickers": [],
+            "features": [],
+            "icon": null,
+            "description": null,
+            "home_header": null,
+            "splash": null,
+            "discovery_splash": null,
+            "banner": null,
+            "application_id": null,
+            "region": "us-west",
+            "afk_channel_id": null,
+            "afk_timeout": 300,
+            "system_channel_id": null,
+            "system_channel_flags": 0,
+            "widget_enabled": false,
+            "widget_channel_id": null,
+            "verification_level": 0,
+            "default_message_notifications": 0,
+            "mfa_level": 0,
+            "explicit_content_filter": 0,
+            "max_presences": null,
+            "max_members": 500_000,
+            "max_stage_video_channel_users": 50,
+            "max_video_channel_users": 25,
+            "vanity_url_code": null,
+            "premium_tier": 0,
+            "premium_subscription_count": 0,
+            "preferred_locale": "en-US",
+            "rules_channel_id": null,
+            "safety_alerts_channel_id": null,
+            "public_updates_channel_id": null,
+            "premium_progress_bar_enabled": false,
+            "nsfw": false,
+            "nsfw_level": 0,
+            "incidents_data": null,
+        })
+    }
+}
+
 impl State {
     pub fn user_json(&self, user: Snowflake) -> Value {
         self.users[&user].json()
@@ -199,52 +247,6 @@ impl State {
         json
     }
 
-    /// A guild, as REST and `GUILD_CREATE` both have it.
-    pub fn guild_json(&self, guild: &Guild) -> Value {
-        json!({
-            "id": guild.id,
-            "name": guild.name,
-            "owner_id": guild.owner,
-            "roles": guild.roles.values().map(Role::json).collect::<Vec<_>>(),
-            "emojis": [],
-            "stickers": [],
-            "features": [],
-            "icon": null,
-            "description": null,
-            "home_header": null,
-            "splash": null,
-            "discovery_splash": null,
-            "banner": null,
-            "application_id": null,
-            "region": "us-west",
-            "afk_channel_id": null,
-            "afk_timeout": 300,
-            "system_channel_id": null,
-            "system_channel_flags": 0,
-            "widget_enabled": false,
-            "widget_channel_id": null,
-            "verification_level": 0,
-            "default_message_notifications": 0,
-            "mfa_level": 0,
-            "explicit_content_filter": 0,
-            "max_presences": null,
-            "max_members": 500_000,
-            "max_stage_video_channel_users": 50,
-            "max_video_channel_users": 25,
-            "vanity_url_code": null,
-            "premium_tier": 0,
-            "premium_subscription_count": 0,
-            "preferred_locale": "en-US",
-            "rules_channel_id": null,
-            "safety_alerts_channel_id": null,
-            "public_updates_channel_id": null,
-            "premium_progress_bar_enabled": false,
-            "nsfw": false,
-            "nsfw_level": 0,
-            "incidents_data": null,
-        })
-    }
-
     /// What `GUILD_CREATE` carries.
     pub fn guild_create_json(&self, guild: &Guild) -> Value {
         let visible = |channel: &&Channel| {
@@ -272,7 +274,7 @@ impl State {
             "guild_scheduled_events": [],
             "soundboard_sounds": [],
         });
-        with(self.guild_json(guild), extra)
+        with(guild.json(), extra)
     }
 
     pub fn attachment_json(&self, channel: Snowflake, file: &Attachment) -> Value {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use serenity::all::{ChannelId, CreateAttachment, CreateMessage, Permissions};
+use serenity::all::{ChannelId, CreateAttachment, CreateMessage, GatewayIntents, Permissions};
 
 use crate::client::{Api, picture, probing_http};
 use crate::fake_discord::{DownloadFault, Photo, RestFault, World};
@@ -364,4 +364,98 @@ async fn reactions_edits_deletions_and_typing_reach_the_channel() {
     let one = json!({ "messages": [said.id] });
     let (_, error) = api.post(&format!("{channel}/messages/bulk-delete"), one).await;
     assert_eq!(error["code"], 50016);
+}
+
+#[tokio::test]
+async fn what_is_there_can_be_looked_up() {
+    let world = World::start();
+    let guild = world.guild("cat club");
+    let general = guild.text_channel("general");
+    let ann = world.person("ann");
+    guild.admits(&ann);
+    let thread = ann.starts_thread(&ann.says(&general, "a topic"), "on it");
+    let api = Api::new(&world);
+    let (of_guild, of_thread) =
+        (format!("/guilds/{}", guild.id()), format!("/channels/{}", thread.id()));
+
+    let (_, gateway) = api.get("/gateway/bot").await;
+    assert_eq!(gateway["url"], json!(format!("ws://{}", world.cdn_host())));
+    assert_eq!(api.get(&format!("/users/{}", ann.id())).await.1["username"], "ann");
+    assert_eq!(api.get("/users/1").await.1["code"], 10013);
+    assert_eq!(api.get("/users/@me/guilds").await.1[0]["name"], "cat club");
+    assert_eq!(
+        api.get(&format!("{of_guild}?with_counts=true")).await.1["approximate_member_count"],
+        3
+    );
+    assert_eq!(api.get(&format!("{of_guild}/roles")).await.1[0]["name"], "@everyone");
+    assert_eq!(api.get(&format!("{of_guild}/members")).await.1["code"], 50001);
+    world.grant_intents(GatewayIntents::GUILD_MEMBERS);
+    let members = api.get(&format!("{of_guild}/members?limit=10")).await.1;
+    assert_eq!(members.as_array().map(Vec::len), Some(3));
+    assert_eq!(api.get(&format!("{of_guild}/members/1")).await.1["code"], 10013);
+
+    let join = format!("{of_thread}/thread-members/@me");
+    assert_eq!(api.ask("PUT", &join, json!(null)).await.0, 204);
+    let people = api.get(&format!("{of_thread}/thread-members")).await.1;
+    assert_eq!(people.as_array().map(Vec::len), Some(2));
+    assert_eq!(api.ask("DELETE", &join, json!(null)).await.0, 204);
+    assert_eq!(api.ask("PATCH", &of_thread, json!({ "archived": true })).await.1["code"], 50013);
+    general.allows(&world.bot(), Permissions::MANAGE_THREADS | Permissions::MANAGE_CHANNELS);
+    let (_, archived) = api.ask("PATCH", &of_thread, json!({ "archived": true })).await;
+    assert_eq!(archived["thread_metadata"]["archived"], true);
+    let old = api.get(&format!("/channels/{}/threads/archived/public", general.id())).await.1;
+    assert_eq!(old["threads"][0]["id"], json!(thread.id()));
+    assert_eq!(api.ask("DELETE", &of_thread, json!(null)).await.0, 200);
+    assert_eq!(api.get(&of_thread).await.1["code"], 10003);
+    assert_eq!(api.get("/no/such/route").await.0, 404);
+    assert_eq!(api.ask("PUT", "/gateway", json!(null)).await.0, 405);
+}
+
+#[tokio::test]
+async fn a_locked_thread_and_an_age_restricted_channel_are_seen_as_such() {
+    let world = World::start();
+    let guild = world.guild("cat club");
+    let general = guild.text_channel("general");
+    let ann = world.person("ann");
+    let thread = ann.starts_thread(&ann.says(&general, "a topic"), "on it");
+    let api = Api::new(&world);
+    general.is_age_restricted(true);
+    assert_eq!(api.get(&format!("/channels/{}", general.id())).await.1["nsfw"], true);
+
+    let path = format!("/channels/{}/messages", thread.id());
+    assert_eq!(api.post(&path, json!({ "content": "hi" })).await.0, 200);
+    thread.is_locked();
+    assert_eq!(api.post(&path, json!({ "content": "hi" })).await.1["code"], 50083);
+    general.denies(&world.bot(), Permissions::SEND_MESSAGES_IN_THREADS);
+    assert_eq!(api.post(&path, json!({ "content": "hi" })).await.1["code"], 50013);
+    let webhook = general.webhook_says("news", "@bot read this");
+    let (_, seen) = api.get(&format!("/channels/{}/messages/{}", general.id(), webhook.id)).await;
+    assert!(seen["webhook_id"].is_string());
+}
+
+#[tokio::test]
+async fn reactions_of_others_are_a_moderator_s() {
+    let world = World::start();
+    let general = world.guild("cat club").text_channel("general");
+    let ann = world.person("ann");
+    let said = ann.says(&general, "hi");
+    ann.reacts(&said, "👍");
+    let api = Api::new(&world);
+    let reactions = format!("/channels/{}/messages/{}/reactions", general.id(), said.id);
+    let thumb = format!("{reactions}/%F0%9F%91%8D");
+    let of_ann = format!("{thumb}/{}", ann.id());
+
+    assert_eq!(
+        api.ask("PUT", &format!("{reactions}/thumbs/@me"), json!(null)).await.1["code"],
+        10014
+    );
+    assert_eq!(api.ask("DELETE", &of_ann, json!(null)).await.1["code"], 50013);
+    general.allows(&world.bot(), Permissions::MANAGE_MESSAGES);
+    assert_eq!(api.ask("DELETE", &of_ann, json!(null)).await.0, 204);
+    general.denies(&world.bot(), Permissions::ADD_REACTIONS);
+    assert_eq!(api.ask("PUT", &format!("{thumb}/@me"), json!(null)).await.1["code"], 50013);
+    ann.reacts(&said, "👎");
+    general.allows(&world.bot(), Permissions::MANAGE_MESSAGES);
+    assert_eq!(api.ask("DELETE", &reactions, json!(null)).await.0, 204);
+    assert!(world.message(said.id).reactions.is_empty());
 }

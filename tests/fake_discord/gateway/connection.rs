@@ -209,7 +209,7 @@ impl Connection {
         let line = self.line.clone();
         let id = self.world.change(|state| -> Result<_, u16> {
             state.admit(data)?;
-            let refused = intents & GatewayIntents::privileged() - state.privileged_intents;
+            let refused = intents & (GatewayIntents::privileged() - state.privileged_intents);
             if !refused.is_empty() {
                 return Err(4014);
             }

@@ -45,7 +45,7 @@ fn modify(state: &mut State, call: &Call) -> Result<Answer, ApiError> {
     let body = call.body.clone();
     state.change_channel(id, |channel| {
         if let Some(name) = body["name"].as_str() {
-            channel.name = name.to_owned();
+            name.clone_into(&mut channel.name);
         }
         channel.age_restricted = body["nsfw"].as_bool().unwrap_or(channel.age_restricted);
         channel.archived = body["archived"].as_bool().unwrap_or(channel.archived);

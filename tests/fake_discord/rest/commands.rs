@@ -207,7 +207,7 @@ impl State {
     pub fn offered(&self, user: Snowflake, channel: Snowflake) -> Vec<&Command> {
         let channel = &self.channels[&channel];
         let rights = self.permissions(user, channel);
-        let context = json!(if channel.guild.is_some() { 0 } else { 1 });
+        let context = json!(u8::from(channel.guild.is_none()));
         let fits = |command: &&Command| {
             let definition = &command.definition;
             let here = match (command.guild, channel.guild) {

@@ -1,5 +1,7 @@
 //! Guilds, users, the application and the gateway's address.
 
+#![expect(clippy::unnecessary_wraps, reason = "all handlers have one type")]
+
 use serde_json::{Value, json};
 use serenity::model::Permissions;
 
@@ -124,7 +126,7 @@ fn my_guilds(state: &mut State, _: &Call) -> Result<Answer, ApiError> {
                 "icon": null,
                 "banner": null,
                 "owner": false,
-                "permissions": state.permissions_in_guild(state.bot, guild).bits().to_string(),
+                "permissions": guild.permissions(state.bot).bits().to_string(),
                 "features": [],
             })
         })
@@ -140,7 +142,7 @@ fn leave(state: &mut State, call: &Call) -> Result<Answer, ApiError> {
 
 fn get(state: &mut State, call: &Call) -> Result<Answer, ApiError> {
     let guild = state.reach_guild(call)?;
-    let mut json = state.guild_json(guild);
+    let mut json = guild.json();
     if call.query("with_counts") == Some("true") {
         let counts = json!({
             "approximate_member_count": guild.members.len(),
@@ -164,7 +166,7 @@ fn channels(state: &mut State, call: &Call) -> Result<Answer, ApiError> {
 
 fn roles(state: &mut State, call: &Call) -> Result<Answer, ApiError> {
     let guild = state.reach_guild(call)?;
-    Ok(Answer::ok(state.guild_json(guild)["roles"].clone()))
+    Ok(Answer::ok(guild.json()["roles"].clone()))
 }
 
 fn members(state: &mut State, call: &Call) -> Result<Answer, ApiError> {

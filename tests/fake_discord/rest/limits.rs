@@ -50,7 +50,7 @@ impl Buckets {
             used: BTreeMap::new(),
             last: String::new(),
         });
-        limit.last = call.path.split('/').nth(2).unwrap_or_default().to_owned();
+        call.path.split('/').nth(2).unwrap_or_default().clone_into(&mut limit.last);
         let (since, used) =
             limit.used.entry(limit.last.clone()).or_insert_with(|| (Instant::now(), 0));
         if since.elapsed() >= window {

@@ -36,7 +36,7 @@ const REQUEST_BYTES_MAX: usize = 25 * 1024 * 1024;
 /// What a route does: all of it happens between two looks at the world.
 type Handler = fn(&mut State, &Call) -> Result<Answer, ApiError>;
 
-/// Method, template as in Discord's OpenAPI description, and what to do.
+/// Method, template as in Discord's description of its API, and what to do.
 type Route = (Method, &'static str, Handler);
 
 /// A request, read.
@@ -157,20 +157,27 @@ pub fn router() -> Router<World> {
         router = router.route(&format!("{PREFIX}{template}"), on(filter, perform));
     }
     router
-        .method_not_allowed_fallback(|world, request| unknown(world, request))
-        .fallback(unknown)
+        .method_not_allowed_fallback(unknown_method)
+        .fallback(unknown_route)
         .layer(DefaultBodyLimit::disable())
+}
+
+async fn unknown_route(world: axum::extract::State<World>, request: Request) -> Response {
+    refuse(&world, &request, ApiError::no_such_route())
+}
+
+async fn unknown_method(world: axum::extract::State<World>, request: Request) -> Response {
+    refuse(&world, &request, ApiError::no_such_method())
 }
 
 /// A request for something that Discord, or at least this one, doesn't have. It is recorded, so
 /// that the conformance check and the tests notice.
-async fn unknown(world: axum::extract::State<World>, request: Request) -> Response {
-    let error = ApiError::no_such_route();
+fn refuse(world: &World, request: &Request, error: ApiError) -> Response {
     let path = request.uri().path();
     let path = path.strip_prefix(PREFIX).unwrap_or(path).to_owned();
     if let Ok(method) = request.method().as_str().parse() {
         record(
-            &world,
+            world,
             Exchange {
                 method,
                 template: path.clone(),

@@ -33,8 +33,7 @@ struct Candidate {
 }
 
 impl LlamaVision {
-    /// The best of `width` hypotheses by log-probability a token. Rules take tokens away without
-    /// raising the probability of the others.
+    /// The best of `width` hypotheses by log-probability a token.
     pub(super) fn beam(
         &self,
         prompt: Prompt<'_>,
@@ -103,27 +102,26 @@ fn settled(running: &[Hypothesis], finished: &[Hypothesis], width: usize) -> boo
 }
 
 /// Log-probabilities `[b, v]` of every continuation of every hypothesis, −∞ where a rule forbids
-/// it.
+/// one.
 fn scores(
     running: &mut [Hypothesis],
     logits_bv: &Tensor,
     settings: &GenerationSettings,
     grammar: Option<&Grammar<'_>>,
 ) -> Tensor {
-    let log_probabilities_bv = logits_bv.log_softmax(-1, Kind::Float);
     let rows: Vec<Tensor> = running
         .iter_mut()
         .enumerate()
         .map(|(row, hypothesis)| {
-            let scores_v = log_probabilities_bv.get(row as i64) + hypothesis.score;
-            match grammar {
-                None => scores_v,
+            let logits_v = logits_bv.get(row as i64);
+            let log_probabilities_v = match grammar {
+                None => logits_v.log_softmax(-1, Kind::Float),
                 Some(grammar) => {
-                    let logits_v = logits_bv.get(row as i64);
-                    let max = settings.new_tokens_max;
-                    scores_v + hypothesis.reply.rule(&logits_v, grammar, max)
+                    let next = hypothesis.reply.next(&logits_v, grammar, settings.new_tokens_max);
+                    grammar.log_probabilities(next, &logits_v)
                 }
-            }
+            };
+            log_probabilities_v + hypothesis.score
         })
         .collect();
     Tensor::stack(&rows, 0)

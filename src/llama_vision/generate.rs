@@ -201,7 +201,10 @@ impl Reply {
     ) -> u32 {
         let ruled_v = match grammar {
             None => logits_v.shallow_clone(),
-            Some(grammar) => logits_v + self.rule(logits_v, grammar, settings.new_tokens_max),
+            Some(grammar) => {
+                let next = self.next(logits_v, grammar, settings.new_tokens_max);
+                logits_v + grammar.bias(next)
+            }
         };
         let token = match settings.decoding {
             Decoding::Sample { temperature, top_p } => {
@@ -219,13 +222,13 @@ impl Reply {
         token
     }
 
-    /// What to add to the logits of the next token. Notes P([IMG]) where it may be chosen.
-    pub(super) fn rule<'g>(
+    /// What may come next. Notes P([IMG]) where it may.
+    pub(super) fn next(
         &mut self,
         logits_v: &Tensor,
-        grammar: &'g Grammar<'_>,
+        grammar: &Grammar<'_>,
         new_tokens_max: usize,
-    ) -> &'g Tensor {
+    ) -> Next {
         let next = grammar.next(&self.place, new_tokens_max - self.ids.len());
         if next == Next::TextOrPhoto {
             let photo = logits_v.get(i64::from(grammar.photo_token()));
@@ -233,7 +236,7 @@ impl Reply {
             let most = self.share_probability.map_or(probability, |most| most.max(probability));
             self.share_probability = Some(most);
         }
-        grammar.bias(next)
+        next
     }
 
     /// Adds `token`, which may end the reply.

@@ -77,8 +77,25 @@ impl<'a> Grammar<'a> {
         }
     }
 
+    /// What to add to the logits `[v]` of the next token: −∞ where it can't stand, the bias at
+    /// [IMG] where that can.
     pub(super) fn bias(&self, next: Next) -> &Tensor {
         &self.biases_v[next as usize]
+    }
+
+    /// Log-probabilities `[v]` of the next token: those of the biased model, −∞ where it can't
+    /// stand. What is forbidden does not raise the others' probability, so that hypotheses stay
+    /// comparable.
+    pub(super) fn log_probabilities(&self, next: Next, logits_v: &Tensor) -> Tensor {
+        let begin = i64::from(self.rules.tags.begin);
+        let biased_v = if next == Next::TextOrPhoto {
+            let photo = logits_v.narrow(0, begin, 1) + self.rules.logit_bias;
+            logits_v.slice_scatter(&photo, 0, begin, begin + 1, 1)
+        } else {
+            logits_v.shallow_clone()
+        };
+        let forbidden_v = self.bias(next).isneginf();
+        biased_v.log_softmax(-1, Kind::Float).masked_fill(&forbidden_v, f64::NEG_INFINITY)
     }
 
     pub(super) fn photo_token(&self) -> u32 {

@@ -23,12 +23,12 @@ struct Expected {
 #[derive(Deserialize)]
 struct Llama {
     directory: String,
-    texts: Vec<Text>,
+    texts: Vec<Sample>,
     dialogues: Vec<Talk>,
 }
 
 #[derive(Deserialize)]
-struct Text {
+struct Sample {
     text: String,
     ids: Vec<u32>,
     /// Character ranges.
@@ -39,12 +39,12 @@ struct Text {
 
 #[derive(Deserialize)]
 struct Talk {
-    dialogue: Turns,
+    dialogue: Conversation,
     ids: Vec<u32>,
 }
 
 #[derive(Deserialize)]
-struct Turns {
+struct Conversation {
     turns: Vec<(String, Vec<serde_json::Map<String, serde_json::Value>>)>,
     system: Option<String>,
     #[serde(default)]
@@ -54,8 +54,8 @@ struct Turns {
 #[derive(Deserialize)]
 struct Captions {
     directory: String,
-    clip_l: Vec<Text>,
-    clip_g: Vec<Text>,
+    clip_l: Vec<Sample>,
+    clip_g: Vec<Sample>,
     t5: Option<Vec<Padded>>,
 }
 
@@ -95,7 +95,7 @@ fn llama_tokens_are_equal() {
     for llama in expected().llamas {
         let builder = PromptBuilder::load(&root().join(&llama.directory), None).unwrap();
         assert!(llama.texts.len() >= 60);
-        for Text { text, ids, characters: ranges, .. } in llama.texts {
+        for Sample { text, ids, characters: ranges, .. } in llama.texts {
             let tokens = builder.tokenizer().encode(&text).unwrap();
             let ours: Vec<u32> = tokens.iter().map(|token| token.id).collect();
             assert_eq!(ours, ids, "{}: {text:?}", llama.directory);
@@ -105,7 +105,7 @@ fn llama_tokens_are_equal() {
     }
 }
 
-fn dialogue(turns: &Turns) -> Dialogue {
+fn dialogue(turns: &Conversation) -> Dialogue {
     let mut dialogue = Dialogue::default();
     for (speaker, elements) in &turns.turns {
         let speaker = if speaker == "A" { Speaker::A } else { Speaker::B };
@@ -136,9 +136,9 @@ fn chat_templates_are_equal() {
     }
 }
 
-fn check_clip(tokenizer: &CaptionTokenizer, cases: Vec<Text>) {
+fn check_clip(tokenizer: &CaptionTokenizer, cases: Vec<Sample>) {
     assert!(cases.len() >= 60);
-    for Text { text, ids, characters: ranges, padded } in cases {
+    for Sample { text, ids, characters: ranges, padded } in cases {
         let encoded = tokenizer.encode(&text).unwrap();
         assert_eq!(Some(&encoded.ids), padded.as_ref(), "{text:?}");
         let kept = encoded.content.len();

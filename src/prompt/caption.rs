@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::error::{PromptError, PromptLoadError};
 use super::files::{read_json, read_text, require, special_token};
@@ -94,18 +94,15 @@ impl CaptionTokenizer {
     /// If a file is missing or not of its form, or lacks a token.
     pub fn clip(directory: &Path) -> Result<Self, PromptLoadError> {
         let vocab_path = directory.join("vocab.json");
-        let (path, vocab, merges) = match read_json::<Map<String, Value>>(&vocab_path)? {
-            Some(vocab) => {
-                let merges_path = directory.join("merges.txt");
-                let merges = parse_merges(&require(read_text(&merges_path)?, &merges_path)?);
-                (vocab_path, Value::Object(vocab), merges)
-            }
-            None => {
-                let path = directory.join("tokenizer.json");
-                // What is missed is the published layout's file.
-                let mut json: Value = require(read_json(&path)?, &vocab_path)?;
-                (path, json["model"]["vocab"].take(), json["model"]["merges"].take())
-            }
+        let (path, vocab, merges) = if let Some(vocab) = read_json(&vocab_path)? {
+            let merges_path = directory.join("merges.txt");
+            let merges = parse_merges(&require(read_text(&merges_path)?, &merges_path)?);
+            (vocab_path, Value::Object(vocab), merges)
+        } else {
+            let path = directory.join("tokenizer.json");
+            // What is missed is the published layout's file.
+            let mut json: Value = require(read_json(&path)?, &vocab_path)?;
+            (path, json["model"]["vocab"].take(), json["model"]["merges"].take())
         };
         let padding = special_token(directory, "pad_token")?.unwrap_or_else(|| CLIP_END.to_owned());
         let plain = PlainTokenizer::new(clip_json(&vocab, &merges, &padding), &path)?;

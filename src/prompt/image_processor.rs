@@ -43,6 +43,7 @@ pub enum Detail {
 /// `preprocessor_config.json`, with the reference's defaults.
 #[derive(Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "the file has them")]
 struct Config {
     do_normalize: bool,
     do_pad: bool,

@@ -1,5 +1,5 @@
 //! Antialiased bilinear resizing of 8-bit RGB, equal to torchvision's on `uint8` tensors
-//! (ATen, `UpSampleKernel.cpp`: integer weights, rows first, 8 bits between the passes).
+//! (PyTorch, `UpSampleKernel.cpp`: integer weights, rows first, 8 bits between the passes).
 
 /// The taps that one output pixel sums.
 struct Taps {

@@ -127,8 +127,8 @@ def write_readable(out):
 
 def write_broken(out):
     """Files that nobody can read, and bombs."""
-    cut = ("plain.png", "plain.jpg", "progressive.jpg", "lossless.webp", "animated.gif", "plain.bmp")
-    for name in cut:
+    pictures = ("plain.png", "plain.jpg", "progressive.jpg", "plain.bmp")
+    for name in (*pictures, "lossless.webp", "animated.gif"):
         whole = (out / name).read_bytes()
         (out / f"cut_{name}").write_bytes(whole[: len(whole) * 6 // 10])
     damaged = bytearray((out / "plain.png").read_bytes())

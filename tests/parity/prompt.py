@@ -195,8 +195,9 @@ def write_llama(out, name, tokenizer, template, kind, texts):
     size = {"height": 14, "width": 14}
     MllamaImageProcessor(size=size, max_image_tiles=4).save_pretrained(directory)
     special = json.loads((directory / "special_tokens_map.json").read_text())
+    file = str(directory / "tokenizer.json")
     reference = PreTrainedTokenizerFast(
-        tokenizer_file=str(directory / "tokenizer.json"), clean_up_tokenization_spaces=False, **special
+        tokenizer_file=file, clean_up_tokenization_spaces=False, **special
     )
     return {
         "directory": name,
@@ -224,7 +225,7 @@ def write_clips(out, name, vocab, merges, texts):
 
 
 def write_t5(out, name, texts):
-    """A T5 tokenizer beside the two CLIPs (a unigram model, scored by frequency); answers its cases."""
+    """A T5 tokenizer (unigram, scored by frequency) beside the two CLIPs; answers its cases."""
     words = ["▁" + word for word in CORPUS.split()]
     counts = Counter(piece for word in words for piece in (word, word[:3], word[1:], *word))
     total = counts.total()
@@ -281,7 +282,9 @@ def published_llama():
         ]
     )
     tokenizer = assemble_llama(symbols, merges, splitter, special)
-    reference = tiktoken.Encoding("llama3", pat_str=LLAMA_SPLIT, mergeable_ranks=ranks, special_tokens={})
+    reference = tiktoken.Encoding(
+        "llama3", pat_str=LLAMA_SPLIT, mergeable_ranks=ranks, special_tokens={}
+    )
     return tokenizer, reference
 
 
@@ -307,11 +310,16 @@ SIZES = [
 ]  # fmt: skip
 LARGE = [(4000, 3000), (3000, 4000), (5000, 40), (40, 5000), (1120, 1120), (1121, 559), (560, 560)]
 PROCESSORS = [
-    {"tile": 8, "tiles": 4, "mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]},
+    {"tile": 8, "tiles": 4, "mean": [0.481, 0.458, 0.408], "std": [0.269, 0.261, 0.276]},
     {"tile": 12, "tiles": 6, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
     {"tile": 16, "tiles": 3, "mean": [0.1, 0.2, 0.3], "std": [0.9, 0.8, 0.7]},
-]  # fmt: skip
-PUBLISHED_PROCESSOR = {**PROCESSORS[0], "tile": 560}
+]
+PUBLISHED_PROCESSOR = {
+    "tile": 560,
+    "tiles": 4,
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+}
 
 
 def photo(width, height, seed):
@@ -380,7 +388,8 @@ def main():
         captions.append(write_clips(out, "clip_published", *published_clip(), many))
         sizes = LARGE + SIZES[:12]
         pixels.append(write_pixels(out, "photos_published", PUBLISHED_PROCESSOR, sizes, seed))
-    text = json.dumps({"llamas": llamas, "captions": captions, "pixels": pixels}, ensure_ascii=False)
+    cases = {"llamas": llamas, "captions": captions, "pixels": pixels}
+    text = json.dumps(cases, ensure_ascii=False)
     (out / "expected.json").write_text(text + "\n", encoding="utf-8")
 
 

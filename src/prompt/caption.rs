@@ -138,6 +138,11 @@ impl CaptionTokenizer {
         Ok(Self { begin: None, end, padding, plain, positions: T5_POSITIONS })
     }
 
+    /// One more than the largest id: the rows that the encoder's token table must have at least.
+    pub fn rows(&self) -> usize {
+        self.plain.rows()
+    }
+
     /// Encodes a caption: cut to the encoder's positions with the end-of-text kept, and padded.
     pub fn encode(&self, caption: &str) -> Result<EncodedCaption, PromptError> {
         let tokens = self.plain.encode(caption)?;

@@ -113,6 +113,11 @@ impl LlamaTokenizer {
         self.plain.controls().iter().map(|(token, &id)| (token.as_str(), id))
     }
 
+    /// One more than the largest id: the rows that the embedding must have at least.
+    pub fn rows(&self) -> usize {
+        self.plain.rows()
+    }
+
     /// The ids that end a turn.
     pub fn ends(&self) -> &[u32] {
         &self.ends

@@ -95,6 +95,13 @@ impl PlainTokenizer {
         self.tokenizer.get_vocab(false).into_iter().filter(move |(_, id)| !controls.contains(id))
     }
 
+    /// One more than the largest id: the rows that an embedding must have at least.
+    pub(super) fn rows(&self) -> usize {
+        let added = self.controls.values().chain(self.words.values()).copied();
+        let ids = self.tokenizer.get_vocab(false).into_values().chain(added);
+        ids.max().map_or(0, |id| id as usize + 1)
+    }
+
     /// The added tokens that text can make, by their text.
     pub(super) fn words(&self) -> &BTreeMap<String, u32> {
         &self.words

@@ -18,8 +18,8 @@ use super::trace::{Trace, ids_tensor};
 use super::{DrawRequest, PhotoSharing, Progress, ReplyRequest, RespondError, System, Watcher};
 use crate::dialogue::{Element, Photo, Pixels, Reply, Timings};
 use crate::llama_vision::{
-    Finish, Generation, GenerationSettings, LlamaVision, PhotoRules, PhotoTags, PhotoTiles, Prompt,
-    SeenPhoto, Written, cross_attention_mask,
+    Generation, GenerationSettings, LlamaVision, PhotoRules, PhotoTags, PhotoTiles, Prompt,
+    SeenPhoto, TextConfig, Written, cross_attention_mask,
 };
 use crate::prompt::{
     self, Budget, CaptionTokenizers, Closing, PromptBuilder, PromptError, ReplyDecoder, Step,
@@ -58,6 +58,7 @@ impl EndToEnd {
         let llama = LlamaVision::load(&directory.llama(), compute, Some(tags))?;
         let tokenizers = CaptionTokenizers::load(&directory.diffusion())?;
         let diffusion = StableDiffusion3::load(&directory.diffusion(), compute)?;
+        check_vocabularies(directory, &prompts, &llama, &tokenizers, &diffusion)?;
         let drawer = Drawer::new(diffusion, tokenizers).map_err(ModelError::EmptyCaption)?;
         Ok(Self {
             revision: directory.revision(),
@@ -255,6 +256,7 @@ impl EndToEnd {
         };
         let begun = Instant::now();
         let mut read = None;
+        let mut stopped = false;
         let mut decoder = ReplyDecoder::new(tokenizer);
         let mut on_token = |written: Written| {
             read.get_or_insert_with(|| ms_since(begun));
@@ -262,7 +264,9 @@ impl EndToEnd {
                 Some(Step::Text(text)) => text,
                 Some(Step::Caption | Step::Photo { .. } | Step::End) | None => String::new(),
             };
-            watcher(Progress::TextDelta(text))
+            let flow = watcher(Progress::TextDelta(text));
+            stopped |= flow.is_break();
+            flow
         };
         let generation = self.llama.generate(
             Prompt { ids: &prompt.ids, photos: seen },
@@ -273,18 +277,71 @@ impl EndToEnd {
         );
         timings.prefill_ms = read.unwrap_or_else(|| ms_since(begun));
         timings.decode_ms = ms_since(begun) - timings.prefill_ms;
-        match generation.finish {
-            Finish::Cancelled => Err(RespondError::Cancelled),
-            Finish::EndToken | Finish::TokensMax => {
-                let mut decoder = ReplyDecoder::new(tokenizer);
-                for &id in &generation.ids {
-                    decoder.push(id);
-                }
-                let (_, elements) = decoder.finish();
-                Ok((generation, elements))
-            }
+        // A stop at the last token comes too late for the decoder, but not for the photos.
+        if stopped {
+            return Err(RespondError::Cancelled);
+        }
+        let mut decoder = ReplyDecoder::new(tokenizer);
+        for &id in &generation.ids {
+            decoder.push(id);
+        }
+        let (_, elements) = decoder.finish();
+        Ok((generation, elements))
+    }
+}
+
+/// Holds every tokenizer against the token table that its ids index.
+fn check_vocabularies(
+    directory: &ModelDirectory,
+    prompts: &PromptBuilder,
+    llama: &LlamaVision,
+    captions: &CaptionTokenizers,
+    diffusion: &StableDiffusion3,
+) -> Result<(), ModelError> {
+    const CLIP_TABLE: &str = "text_model.embeddings.token_embedding.weight";
+    let llama_rows = llama.config().text.vocabulary + TextConfig::EXTRA_ROWS;
+    let config = diffusion.config();
+    let mut pairs = vec![
+        (
+            "llama/tokenizer.json",
+            prompts.tokenizer().rows(),
+            "llama",
+            "language_model.model.embed_tokens.weight",
+            llama_rows,
+        ),
+        (
+            "diffusion/tokenizer",
+            captions.clip_l.rows(),
+            "diffusion/text_encoder",
+            CLIP_TABLE,
+            config.clip_l.vocab_size,
+        ),
+        (
+            "diffusion/tokenizer_2",
+            captions.clip_g.rows(),
+            "diffusion/text_encoder_2",
+            CLIP_TABLE,
+            config.clip_g.vocab_size,
+        ),
+    ];
+    if let (Some(tokenizer), Some(encoder)) = (&captions.t5, &config.t5) {
+        pairs.push((
+            "diffusion/tokenizer_3",
+            tokenizer.rows(),
+            "diffusion/text_encoder_3",
+            "shared.weight",
+            encoder.vocab_size,
+        ));
+    }
+    for (tokenizer, tokens, weights, tensor, rows) in pairs {
+        let rows = rows as usize;
+        if tokens > rows {
+            let (tokenizer, weights) =
+                (directory.path.join(tokenizer), directory.path.join(weights));
+            return Err(ModelError::Vocabulary { tokenizer, tokens, weights, tensor, rows });
         }
     }
+    Ok(())
 }
 
 fn ms_since(begun: Instant) -> f64 {

@@ -102,6 +102,20 @@ pub enum ModelError {
     /// A base's tokenizers, template or processor can't be used.
     #[error(transparent)]
     Prompt(#[from] PromptLoadError),
+    /// A tokenizer makes tokens that the weights have no row for.
+    #[error("{tokenizer} makes ids up to {}, but {tensor} of {weights} has {rows} rows", .tokens - 1)]
+    Vocabulary {
+        /// The tokenizer's file or folder.
+        tokenizer: PathBuf,
+        /// One more than its largest id.
+        tokens: usize,
+        /// The weights' folder.
+        weights: PathBuf,
+        /// The token table.
+        tensor: &'static str,
+        /// Its rows.
+        rows: usize,
+    },
     /// The tokenizers can't even encode an empty caption.
     #[error("the image generator's tokenizers fail on the empty caption")]
     EmptyCaption(#[source] PromptError),

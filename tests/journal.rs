@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use proptest::prelude::*;
 use shutterbug::dialogue::Timings;
 use shutterbug::journal::{
     Acceptance, Answer, AuthorId, BlobId, ChannelId, Explanation, Forgotten, GuildId, Heard,
@@ -377,5 +378,137 @@ fn nothing_that_was_typed_shows_in_debug_output() {
     assert!(shown.contains("Text") && shown.contains("Photo"));
     for typed in ["anna", "somebody", "dog", "caption: Some"] {
         assert!(!shown.contains(typed), "{shown}");
+    }
+}
+
+/// One thing that happens; ids are drawn from few, so that they meet.
+#[derive(Debug, Clone)]
+enum Event {
+    Hear { id: u64, author: u64, channel: u64, text: u8, photo: Option<u8> },
+    Accept { id: u64, author: u64, channel: u64 },
+    Answer { id: u64, context: Vec<u64>, sent: u64, photo: Option<u8> },
+    Explain { id: u64, sent: u64 },
+    Forget(Whose),
+    Compact,
+    Reopen,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let (id, author, channel) = (0..12u64, 0..3u64, 0..2u64);
+    let photo = prop::option::of(0..3u8);
+    let hear = (id.clone(), author.clone(), channel.clone(), 0..3u8, photo.clone());
+    let answer = (id.clone(), prop::collection::vec(id.clone(), 0..4), id.clone(), photo);
+    let whose = prop_oneof![
+        6 => id.clone().prop_map(|id| Whose::Message(MessageId(id))),
+        2 => author.clone().prop_map(|id| Whose::Author(AuthorId(id))),
+        1 => channel.clone().prop_map(|id| Whose::Channel(ChannelId(id))),
+        1 => Just(Whose::Guild(HOME)),
+    ];
+    prop_oneof![
+        8 => hear.prop_map(|(id, author, channel, text, photo)| {
+            Event::Hear { id, author, channel, text, photo }
+        }),
+        5 => (id.clone(), author, channel)
+            .prop_map(|(id, author, channel)| Event::Accept { id, author, channel }),
+        5 => answer.prop_map(|(id, context, sent, photo)| {
+            Event::Answer { id, context, sent, photo }
+        }),
+        1 => (id.clone(), id).prop_map(|(id, sent)| Event::Explain { id, sent }),
+        3 => whose.prop_map(Event::Forget),
+        1 => Just(Event::Compact),
+        1 => Just(Event::Reopen),
+    ]
+}
+
+fn photo_bytes(photo: Option<u8>) -> Vec<Piece<Vec<u8>>> {
+    photo.iter().map(|&photo| self::photo(&[photo; 100])).collect()
+}
+
+fn live(journal: &Journal, event: &Event) {
+    match event.clone() {
+        Event::Hear { id, author, channel, text: said_text, photo } => {
+            let pieces = [vec![text(&said_text.to_string())], photo_bytes(photo)].concat();
+            let message = said(id, AuthorId(author), ChannelId(channel), pieces);
+            journal.hear(&message, 5).expect("heard");
+        }
+        Event::Accept { id, author, channel } => {
+            let request = request(id, AuthorId(author), ChannelId(channel));
+            let known = journal.state(MessageId(id)).expect("reads");
+            let acceptance = journal.accept(&request).expect("accepted");
+            if let Some(state) = known {
+                assert_eq!(acceptance, Acceptance::Known(state));
+            }
+        }
+        Event::Answer { id, context, sent, photo } => {
+            let was = journal.state(MessageId(id)).expect("reads");
+            let answer = answer(&context, &[sent], photo_bytes(photo));
+            let recorded = journal.answered(MessageId(id), &answer).expect("recorded");
+            assert_eq!(recorded == Recorded::Kept, was == Some(State::Accepted));
+        }
+        Event::Explain { id, sent } => {
+            let explanation =
+                Explanation { reason: Reason::Failed, sent: vec![MessageId(sent)], finished_ms: 1 };
+            journal.explained(MessageId(id), &explanation).expect("recorded");
+        }
+        Event::Forget(whose) => {
+            journal.forget(whose, 5).expect("forgets");
+            assert_forgotten(journal, whose);
+        }
+        Event::Compact => journal.compact().expect("compacts"),
+        Event::Reopen => {}
+    }
+}
+
+/// No message and no exchange's contents of whom was forgotten can be read.
+fn assert_forgotten(journal: &Journal, whose: Whose) {
+    for id in (0..12).map(MessageId) {
+        if let Some(message) = journal.message(id).expect("reads") {
+            let gone = match whose {
+                Whose::Message(forgotten) => forgotten == id,
+                Whose::Author(author) => author == message.author,
+                Whose::Channel(channel) => channel == message.channel,
+                Whose::Guild(guild) => Some(guild) == message.guild,
+            };
+            assert!(!gone, "{message:?}");
+        }
+        if let Some(exchange) = journal.exchange(id).expect("reads") {
+            let request = exchange.request;
+            let gone = match (&whose, &exchange.outcome) {
+                (Whose::Message(forgotten), Outcome::Answer(answer)) => {
+                    *forgotten == id || answer.sent.contains(forgotten)
+                }
+                (Whose::Message(_), _) => false,
+                (Whose::Author(author), _) => *author == request.asker,
+                (Whose::Channel(channel), _) => *channel == request.channel,
+                (Whose::Guild(guild), _) => Some(*guild) == request.guild,
+            };
+            assert!(!gone, "{exchange:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Whatever happens in whatever order: every record decodes, every photo is referred to and
+    /// every reference has its photo, and what is unfinished is exactly what is accepted.
+    #[test]
+    fn whatever_happens_the_journal_stays_whole(events in prop::collection::vec(event(), 1..50)) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut journal = Some(open(folder.path()));
+        for event in &events {
+            live(journal.as_ref().expect("is open"), event);
+            if matches!(event, Event::Reopen) {
+                drop(journal.take());
+                journal = Some(open(folder.path()));
+            }
+        }
+        let journal = journal.expect("is open");
+        assert_whole(&journal);
+        let accepted = (0..12).map(MessageId).filter(|&id| {
+            journal.state(id).expect("reads") == Some(State::Accepted)
+        });
+        let unfinished = journal.unfinished().expect("reads");
+        assert!(unfinished.iter().map(|request| request.trigger).eq(accepted));
     }
 }

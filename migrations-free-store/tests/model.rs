@@ -146,15 +146,12 @@ impl Subject {
     fn apply_batch(&self, writes: Vec<(Vec<u8>, Option<Note>)>, model: &mut Model) {
         let mut batch = self.store().batch();
         for (id, note) in writes {
-            match note {
-                Some(note) => {
-                    batch.put(&id, &note).expect("encodes");
-                    model.notes.insert(id, note);
-                }
-                None => {
-                    batch.delete::<Note>(&id);
-                    model.notes.remove(&id);
-                }
+            if let Some(note) = note {
+                batch.put(&id, &note).expect("encodes");
+                model.notes.insert(id, note);
+            } else {
+                batch.delete::<Note>(&id);
+                model.notes.remove(&id);
             }
         }
         batch.apply().expect("applies");

@@ -17,6 +17,8 @@
 mod error;
 mod exchanges;
 mod forget;
+#[cfg(test)]
+mod golden;
 mod index;
 mod messages;
 mod nouns;

@@ -22,20 +22,16 @@ fn value(header: &str, fields: &str) -> Vec<u8> {
     header.chain(fields.bytes()).collect()
 }
 
-fn written<R: Record>(record: &R) -> (String, String) {
-    let value = encode(ID, record, None).expect("encodes");
-    let fields = 5 + R::KIND.len() + 8;
-    let hexadecimal = value[..fields].iter().map(|byte| format!("{byte:02x}")).collect();
-    (hexadecimal, String::from_utf8(value[fields..].to_vec()).expect("JSON is UTF-8"))
-}
-
 fn read<R: Record>((header, fields): (&str, &str)) -> R {
     decode(ID, &value(header, fields), None).expect("golden bytes are readable for ever")
 }
 
-fn assert_written<R: Record>(record: &R, golden: (&str, &str)) {
-    let (header, fields) = written(record);
-    assert_eq!((header.as_str(), fields.as_str()), golden);
+fn assert_written<R: Record>(record: &R, (header, fields): (&str, &str)) {
+    let written = encode(ID, record, None).expect("encodes");
+    // The fields first, as they can be read in a failure.
+    let payload = &written[header.len() / 2..];
+    assert_eq!(String::from_utf8_lossy(payload), fields);
+    assert_eq!(written, value(header, fields));
 }
 
 fn message() -> Message<BlobId> {
@@ -128,7 +124,7 @@ const LAST_SEEN_1: (&str, &str) =
     ("01000100096c6173745f7365656e2b37f99d8379580c", r#"{"message":18446744073709551615}"#);
 const STALE_1: (&str, &str) =
     ("01000100057374616c65bc4a5b476baa31fb", r#"{"since_ms":1790000000000}"#);
-const INDEX_1: (&str, &str) = ("0100010005696e646578205de4c5a1b54550", r#"{}"#);
+const INDEX_1: (&str, &str) = ("0100010005696e646578205de4c5a1b54550", "{}");
 
 fn answered() -> ExchangeRecord {
     let mut record = ExchangeRecord::accepted(&request());

@@ -81,5 +81,9 @@ conformance: $(VENV)/.conformance
 		cargo test $(CONFORMANCE_TESTS:%=--test %)
 	python tests/conformance/openapi.py --openapi $(OPENAPI) $(CONFORMANCE)/rest.jsonl
 
+# Figures of this machine, side by side with transformers and diffusers; BENCHMARKS.md keeps some.
+bench: $(VENV)/.parity build
+	python benches/side_by_side.py
+
 clean:
 	cargo clean

@@ -2,6 +2,7 @@
 //!
 //! Machine output goes to stdout, everything else to stderr.
 
+mod bench;
 mod doctor;
 mod draw;
 mod generate;
@@ -42,6 +43,7 @@ enum Command {
     Draw(draw::Arguments),
     Models(models::Arguments),
     Doctor(doctor::Arguments),
+    Bench(bench::Arguments),
 }
 
 /// What a command that did not fail came to.
@@ -83,6 +85,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<Verdict> {
         Command::Draw(arguments) => draw::run(&arguments, &settings),
         Command::Models(arguments) => models::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments, &settings),
+        Command::Bench(arguments) => bench::run(&arguments),
     }
 }
 

@@ -11,7 +11,9 @@ mod norm;
 mod rotary;
 
 pub use adapter::{Adapter, Lora};
-pub use attention::{Mask, attend, attend_scaled};
+pub use attention::{
+    AttentionCall, AttentionKernel, Mask, attend, attend_scaled, with_attention_recorded,
+};
 pub use conv::{Conv2d, ConvShape};
 pub use embedding::{Embedding, timestep_embedding};
 pub use linear::{Bias, Linear};

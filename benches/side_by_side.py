@@ -1,0 +1,503 @@
+"""Times Shutterbug beside transformers and diffusers: the same weights, dtype, threads and work.
+
+    python benches/side_by_side.py [--shutterbug PATH] [--repetitions N] [--threads N] [--only PART]
+
+Random-weight models in the published layouts are made once below target/bench. Then, for every
+model, both sides run in turn, each in a process of its own (A B A B …): each loads the model, warms
+up and measures once. What they write must agree: greedy tokens are compared, and pictures pixel by
+pixel. A Markdown report goes to stdout: medians, with the extremes in brackets.
+
+The reference's side is this same file with `--reference talk|draw`.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from datetime import datetime, timezone
+
+import safetensors.torch
+import torch
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "target" / "bench"
+
+PROMPT_TOKENS = 512
+NEW_TOKENS = 64
+STEPS = 20
+GUIDANCE = 5.0
+RATIOS = [[1, 1], [1, 2], [1, 3], [1, 4], [2, 1], [2, 2], [3, 1], [4, 1]]
+TILES = 4
+# 1 + the place of [2, 2] in RATIOS.
+ASPECT_RATIO_ID = 6
+CLIP_TOKENS = 77
+CLIP_VOCABULARY = 4096
+
+# Shapes after Llama-3.2-11B-Vision: grouped queries, every fifth layer a cross-attention layer,
+# feed-forward blocks about 2.7 times as wide. The vocabulary is small, or the head would outweigh
+# the layers. The named size is the decoder's.
+TALKERS = {
+    "llama-100m": dict(
+        text=dict(
+            vocab_size=8192, hidden_size=768, num_hidden_layers=14, num_attention_heads=12,
+            num_key_value_heads=4, intermediate_size=2048, cross_attention_layers=[3, 8, 13],
+        ),
+        vision=dict(
+            hidden_size=320, num_hidden_layers=6, num_global_layers=2, attention_heads=5,
+            intermediate_size=1280, image_size=224, patch_size=14,
+            intermediate_layers_indices=[1, 3, 5], vision_output_dim=1280,
+        ),
+    ),
+    "llama-500m": dict(
+        text=dict(
+            vocab_size=16384, hidden_size=1536, num_hidden_layers=18, num_attention_heads=24,
+            num_key_value_heads=8, intermediate_size=4096, cross_attention_layers=[3, 8, 13],
+        ),
+        vision=dict(
+            hidden_size=512, num_hidden_layers=8, num_global_layers=2, attention_heads=8,
+            intermediate_size=2048, image_size=224, patch_size=14,
+            intermediate_layers_indices=[1, 4, 7], vision_output_dim=2048,
+        ),
+    ),
+}
+DRAWER = "sd3-100m"
+
+
+# Making models.
+
+
+@torch.no_grad()
+def randomise(model, seed):
+    """Draws every parameter: matrices by fan-in, norms and gates about 1, the rest about 0."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in sorted(model.named_parameters()):
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.dim() < 2 and ("norm" in name or "gate" in name):
+            parameter.copy_(1 + 0.1 * noise)
+        elif parameter.dim() < 2:
+            parameter.copy_(0.1 * noise)
+        elif "embed" in name and "proj" not in name:
+            parameter.copy_(0.5 * noise)
+        else:
+            parameter.copy_(noise / parameter[0].numel() ** 0.5)
+
+
+def make_talker(name, directory):
+    """A `MllamaForConditionalGeneration` in float32, and the prompt that both sides are given."""
+    from transformers import MllamaConfig, MllamaForConditionalGeneration
+
+    shape = TALKERS[name]
+    vocabulary = shape["text"]["vocab_size"]
+    rope = dict(
+        rope_type="llama3", rope_theta=500_000.0, factor=8.0, low_freq_factor=1.0,
+        high_freq_factor=4.0, original_max_position_embeddings=8192,
+    )
+    config = MllamaConfig(
+        vision_config=dict(supported_aspect_ratios=RATIOS, max_num_tiles=TILES, **shape["vision"]),
+        text_config=dict(
+            rope_parameters=rope, max_position_embeddings=131_072, tie_word_embeddings=False,
+            bos_token_id=0, eos_token_id=1, pad_token_id=2, **shape["text"],
+        ),
+        image_token_index=vocabulary,
+    )
+    model = MllamaForConditionalGeneration(config)
+    randomise(model, seed=1)
+    model.save_pretrained(directory, max_shard_size="1GB")
+    generator = torch.Generator().manual_seed(2)
+    side = shape["vision"]["image_size"]
+    inputs = {
+        "ids": torch.randint(3, vocabulary, [PROMPT_TOKENS], generator=generator),
+        "pixel_values": torch.randn([TILES, 3, side, side], generator=generator),
+        "aspect_ratio_id": torch.tensor([ASPECT_RATIO_ID]),
+    }
+    safetensors.torch.save_file(inputs, directory / "inputs.safetensors")
+
+
+def make_drawer(directory):
+    """A `StableDiffusion3Pipeline` of 256 × 256 pictures in float32 without T5, and its inputs."""
+    from diffusers import (
+        AutoencoderKL,
+        FlowMatchEulerDiscreteScheduler,
+        SD3Transformer2DModel,
+        StableDiffusion3Pipeline,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    def clip(width, activation):
+        return CLIPTextModelWithProjection(
+            CLIPTextConfig(
+                vocab_size=CLIP_VOCABULARY, hidden_size=width, intermediate_size=4 * width,
+                projection_dim=width, num_hidden_layers=4, num_attention_heads=width // 64,
+                max_position_embeddings=CLIP_TOKENS, hidden_act=activation, eos_token_id=2,
+            )
+        )
+
+    torch.manual_seed(0)
+    transformer = SD3Transformer2DModel(
+        sample_size=32, patch_size=2, in_channels=16, out_channels=16, num_layers=10,
+        attention_head_dim=64, num_attention_heads=8, joint_attention_dim=1024,
+        caption_projection_dim=512, pooled_projection_dim=640, pos_embed_max_size=32,
+    )
+    vae = AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4,
+        block_out_channels=[32, 64, 128, 128], layers_per_block=2, latent_channels=16,
+        sample_size=256, scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+    encoders = {"clip_l": clip(256, "quick_gelu"), "clip_g": clip(384, "gelu")}
+    for seed, model in enumerate([transformer, vae, *encoders.values()]):
+        randomise(model, seed)
+    StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae,
+        text_encoder=encoders["clip_l"],
+        text_encoder_2=encoders["clip_g"],
+        text_encoder_3=None,
+        tokenizer=None,
+        tokenizer_2=None,
+        tokenizer_3=None,
+    ).save_pretrained(directory)
+    generator = torch.Generator().manual_seed(3)
+    inputs = {"latents": torch.randn([1, 16, 32, 32], generator=generator)}
+    for caption in ("caption", "negative"):
+        for encoder in encoders:
+            ids = torch.randint(0, CLIP_VOCABULARY - 1, [CLIP_TOKENS], generator=generator)
+            # The published encoders take the position of the largest id for the text's end.
+            ids[20:] = CLIP_VOCABULARY - 1
+            inputs[f"{caption}_{encoder}_ids"] = ids
+    safetensors.torch.save_file(inputs, directory / "inputs.safetensors")
+
+
+def ready(name):
+    """The model's folder, made if it is not there."""
+    directory = FOLDER / name
+    if not (directory / "inputs.safetensors").exists():
+        print(f"making {directory.relative_to(ROOT)}", file=sys.stderr)
+        make_drawer(directory) if name == DRAWER else make_talker(name, directory)
+    return directory
+
+
+# The reference's side: one process that loads, warms up, measures once and prints JSON.
+
+
+def resident_bytes_max():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class Moments:
+    """A streamer that notes when each token came; the prompt comes first."""
+
+    def __init__(self):
+        self.moments = []
+
+    def put(self, _tokens):
+        self.moments.append(time.perf_counter())
+
+    def end(self):
+        pass
+
+
+def reference_talk(directory):
+    from transformers import GenerationConfig, MllamaForConditionalGeneration
+
+    inputs = safetensors.torch.load_file(directory / "inputs.safetensors")
+    begun = time.perf_counter()
+    model = MllamaForConditionalGeneration.from_pretrained(directory, dtype=torch.float32).eval()
+    load_s = time.perf_counter() - begun
+
+    def pace(ids, new_tokens, photo=None):
+        moments = Moments()
+        length = ids.shape[1]
+        seen = {} if photo is None else dict(
+            pixel_values=photo[None, None],
+            aspect_ratio_ids=inputs["aspect_ratio_id"][None],
+            aspect_ratio_mask=torch.ones([1, 1, TILES], dtype=torch.long),
+            cross_attention_mask=torch.ones([1, length, 1, TILES], dtype=torch.long),
+        )
+        settings = GenerationConfig(
+            max_new_tokens=new_tokens, do_sample=False, use_cache=True, eos_token_id=None,
+            pad_token_id=2,
+        )
+        begun = time.perf_counter()
+        with torch.inference_mode():
+            written = model.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings,
+                streamer=moments, **seen,
+            )
+        _prompt, first, *_, last = moments.moments
+        return {
+            "prefill_s": first - begun,
+            "tokens_per_s": (new_tokens - 1) / (last - first) if new_tokens > 1 else None,
+            "ids": written[0, length:].tolist(),
+        }
+
+    text = inputs["ids"][None]
+    image_token = torch.tensor([[model.config.image_token_index]])
+    seeing = torch.cat([image_token, text], dim=1)
+    pace(text[:, :1], 2)
+    first_token_s = time.perf_counter() - begun
+    figures = {"load_s": load_s, "first_token_s": first_token_s}
+    for name, ids, photo in (("text", text, None), ("photo", seeing, inputs["pixel_values"])):
+        pace(ids, 2, photo)
+        figures[name] = pace(ids, NEW_TOKENS, photo)
+    return figures
+
+
+def reference_draw(directory, out):
+    from diffusers import StableDiffusion3Pipeline
+
+    inputs = safetensors.torch.load_file(directory / "inputs.safetensors")
+    begun = time.perf_counter()
+    pipeline = StableDiffusion3Pipeline.from_pretrained(
+        directory, text_encoder_3=None, tokenizer=None, tokenizer_2=None, tokenizer_3=None
+    )
+    load_s = time.perf_counter() - begun
+    pipeline.set_progress_bar_config(disable=True)
+
+    @torch.inference_mode()
+    def encode(caption):
+        """As the pipeline's `encode_prompt`, from ids; T5's hidden states are zeros."""
+        encoders = {"clip_l": pipeline.text_encoder, "clip_g": pipeline.text_encoder_2}
+        hidden, pooled = [], []
+        for name, encoder in encoders.items():
+            ids = inputs[f"{caption}_{name}_ids"][None]
+            output = encoder(ids, output_hidden_states=True)
+            hidden.append(output.hidden_states[-2])
+            pooled.append(output.text_embeds)
+        clip = torch.cat(hidden, dim=-1)
+        joint = pipeline.transformer.config.joint_attention_dim
+        clip = torch.nn.functional.pad(clip, (0, joint - clip.shape[-1]))
+        return torch.cat([clip, torch.zeros([1, 256, joint])], dim=1), torch.cat(pooled, dim=-1)
+
+    (caption, pooled), (negative, negative_pooled) = encode("caption"), encode("negative")
+
+    def picture(steps):
+        begun = time.perf_counter()
+        pictures = pipeline(
+            prompt_embeds=caption,
+            pooled_prompt_embeds=pooled,
+            negative_prompt_embeds=negative,
+            negative_pooled_prompt_embeds=negative_pooled,
+            latents=inputs["latents"],
+            num_inference_steps=steps,
+            guidance_scale=GUIDANCE,
+            height=256,
+            width=256,
+            output_type="pt",
+        ).images
+        return pictures, time.perf_counter() - begun
+
+    picture(1)
+    pictures, picture_s = picture(STEPS)
+    safetensors.torch.save_file({"picture": pictures.contiguous()}, out)
+    return {"load_s": load_s, "picture_s": picture_s}
+
+
+def run_reference(arguments):
+    torch.set_num_threads(arguments.threads)
+    if arguments.reference == "talk":
+        figures = reference_talk(arguments.directory)
+    else:
+        figures = reference_draw(arguments.directory, arguments.out)
+    print(json.dumps(figures | {"resident_bytes_max": resident_bytes_max()}))
+
+
+# Both sides in turn.
+
+
+class Sides:
+    """Starts either side's processes and collects what they print."""
+
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.threads = str(arguments.threads)
+
+    def _figures(self, command):
+        environment = os.environ | {
+            "OMP_NUM_THREADS": self.threads, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1",
+        }
+        finished = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=True)
+        return json.loads(finished.stdout)
+
+    def ours(self, *command):
+        options = ["--threads", self.threads, "--device", "cpu"]
+        return self._figures([self.arguments.shutterbug, "bench", *options, *map(str, command)])
+
+    def reference(self, part, directory, *more):
+        options = ["--threads", self.threads, "--reference", part, "--directory", directory]
+        return self._figures([sys.executable, __file__, *map(str, [*options, *more])])
+
+    def in_turn(self, ours, reference):
+        """Results of both, `repetitions` each, one after the other."""
+        pairs = []
+        for repetition in range(self.arguments.repetitions):
+            print(f"repetition {repetition + 1}", file=sys.stderr)
+            pairs.append((ours(), reference()))
+        return [list(side) for side in zip(*pairs)]
+
+
+def bandwidth(sides):
+    return [sides.ours("memory")["bytes_per_s"] for _ in range(3)]
+
+
+def weights_of(directory):
+    return sorted(directory.rglob("*.safetensors"))
+
+
+def forget(directory):
+    """Drops the files' pages from the page cache, so that they are read from the disk again."""
+    os.sync()
+    for path in weights_of(directory):
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def reading_s(directory):
+    """Seconds for reading all weights once."""
+    begun = time.perf_counter()
+    buffer = bytearray(1 << 23)
+    for path in weights_of(directory):
+        with open(path, "rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+    return time.perf_counter() - begun
+
+
+# The report.
+
+
+def spread(values, digits=1):
+    values = list(values)
+    median = statistics.median(values)
+    return f"{median:.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+
+
+def row(*cells):
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def head(*cells):
+    row(*cells)
+    row(*["---"] * len(cells))
+
+
+def ratio(better, worse):
+    return f"{statistics.median(better) / statistics.median(worse):.2f}×"
+
+
+def report_talker(sides, name):
+    directory = ready(name)
+    command = ["talk", "--llama", directory, "--inputs", directory / "inputs.safetensors"]
+    ours, reference = sides.in_turn(
+        lambda: sides.ours(*command, "--new-tokens", NEW_TOKENS),
+        lambda: sides.reference("talk", directory),
+    )
+    swept = bandwidth(sides)
+    print(f"\n### {name}\n")
+    head("", "Shutterbug", "transformers", "ratio")
+    for prompt in ("text", "photo"):
+        agreed = sum(a == b for a, b in zip(ours[0][prompt]["ids"], reference[0][prompt]["ids"]))
+        what = "text" if prompt == "text" else "a photo and text"
+        rates = [[run[prompt]["tokens_per_s"] for run in side] for side in (ours, reference)]
+        row(f"decode after {what}, tokens/s", *map(spread, rates), ratio(*rates))
+        shares = [
+            [rate * ours[0][f"token_bytes_{prompt}"] / statistics.median(swept) for rate in side]
+            for side in rates
+        ]
+        row("… share of the measured bandwidth", *[spread(side, 2) for side in shares], "")
+        prefills = [[run[prompt]["prefill_s"] for run in side] for side in (ours, reference)]
+        row(f"prefill of {PROMPT_TOKENS} tokens, {what}, s",
+            *[spread(side, 2) for side in prefills], ratio(*reversed(prefills)))
+        row("… equal greedy tokens", f"{agreed} of {NEW_TOKENS}", "", "")
+    peaks = [[run["resident_bytes_max"] / 2**20 for run in side] for side in (ours, reference)]
+    row("peak resident memory, MiB", *[spread(side, 0) for side in peaks], ratio(*reversed(peaks)))
+    report_loading(sides, directory, command)
+    gigabytes = [rate / 1e9 for rate in swept]
+    print(f"\nMemory is read at {spread(gigabytes)} GB/s; a token reads "
+          f"{ours[0]['token_bytes_text'] / 1e6:.0f} MB of weights after text and "
+          f"{ours[0]['token_bytes_photo'] / 1e6:.0f} MB after a photo.")
+
+
+def report_loading(sides, directory, command):
+    """From a page cache without the files: loading and one token, against reading them once."""
+    times = {"read": [], "ours": [], "reference": []}
+    for _ in range(sides.arguments.repetitions):
+        forget(directory)
+        times["read"].append(reading_s(directory))
+        forget(directory)
+        times["ours"].append(sides.ours(*command, "--new-tokens", 2)["first_token_s"])
+        forget(directory)
+        times["reference"].append(sides.reference("talk", directory)["first_token_s"])
+    row("load and first token, files not cached, s",
+        spread(times["ours"], 2), spread(times["reference"], 2),
+        ratio(times["reference"], times["ours"]))
+    row("… reading the files once, s", spread(times["read"], 2), "", "")
+
+
+def report_drawer(sides):
+    directory = ready(DRAWER)
+    outs = [FOLDER / f"picture-{side}.safetensors" for side in ("ours", "reference")]
+    ours, reference = sides.in_turn(
+        lambda: sides.ours(
+            "draw", "--diffusion", directory, "--inputs", directory / "inputs.safetensors",
+            "--steps", STEPS, "--guidance", GUIDANCE, "--out", outs[0],
+        ),
+        lambda: sides.reference("draw", directory, "--out", outs[1]),
+    )
+    pictures = [safetensors.torch.load_file(out)["picture"] for out in outs]
+    difference = (pictures[0] - pictures[1]).abs().max().item() * 255
+    print(f"\n### {DRAWER}\n")
+    head("", "Shutterbug", "diffusers", "ratio")
+    seconds = [[run["picture_s"] for run in side] for side in (ours, reference)]
+    row(f"picture of 256 × 256 in {STEPS} guided steps, s",
+        *[spread(side, 2) for side in seconds], ratio(*reversed(seconds)))
+    peaks = [[run["resident_bytes_max"] / 2**20 for run in side] for side in (ours, reference)]
+    row("peak resident memory, MiB", *[spread(side, 0) for side in peaks], ratio(*reversed(peaks)))
+    row("largest difference of a pixel, of 255", f"{difference:.3f}", "", "")
+
+
+def versions(arguments):
+    import diffusers
+    import transformers
+
+    model = next(
+        (line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if "model name" in line),
+        platform.processor(),
+    )
+    today = datetime.now(timezone.utc).date()
+    print(f"{today}; {model}, {os.cpu_count()} cores, {arguments.threads} threads, float32; "
+          f"torch {torch.__version__}, transformers {transformers.__version__}, diffusers "
+          f"{diffusers.__version__}; {arguments.repetitions} repetitions; load average before: "
+          f"{os.getloadavg()[0]:.1f}.")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shutterbug", default=ROOT / "target" / "release" / "shutterbug")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", choices=[*TALKERS, DRAWER], action="append")
+    parser.add_argument("--reference", choices=["talk", "draw"], help=argparse.SUPPRESS)
+    parser.add_argument("--directory", type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=pathlib.Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.reference:
+        run_reference(arguments)
+        return
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    sides = Sides(arguments)
+    parts = arguments.only or [*TALKERS, DRAWER]
+    versions(arguments)
+    for name in parts:
+        report_drawer(sides) if name == DRAWER else report_talker(sides, name)
+
+
+if __name__ == "__main__":
+    main()

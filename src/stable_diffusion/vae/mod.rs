@@ -4,7 +4,7 @@
 
 mod block;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use self::block::{Level, Middle, Resample};
 use super::config::VaeConfig;
@@ -98,10 +98,13 @@ fn convolution(inputs: i64, outputs: i64, kernel: i64) -> ConvShape {
     ConvShape { inputs, outputs, kernel, stride: 1, padding: kernel / 2, bias: Bias::Yes }
 }
 
-/// The same values with channels innermost in memory, which CPU convolutions want: they otherwise
-/// rearrange every activation.
-fn channels_innermost(x_bchw: &Tensor) -> Tensor {
-    x_bchw.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+/// The same values, on the CPU with channels innermost in memory, which its convolutions would
+/// otherwise bring about for each activation.
+fn arranged(x_bchw: &Tensor) -> Tensor {
+    match x_bchw.device() {
+        Device::Cpu => x_bchw.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]),
+        _ => x_bchw.shallow_clone(),
+    }
 }
 
 /// What follows the last resolution on both sides.
@@ -159,7 +162,7 @@ impl Encoder {
     }
 
     fn forward(&self, pictures_bchw: &Tensor) -> Tensor {
-        let mut x = self.first.forward(&channels_innermost(pictures_bchw));
+        let mut x = self.first.forward(&arranged(pictures_bchw));
         for level in &self.levels {
             x = level.forward(x);
         }
@@ -198,7 +201,7 @@ impl Decoder {
     }
 
     fn forward(&self, latents_bchw: &Tensor) -> Tensor {
-        let mut x = self.middle.forward(&self.first.forward(&channels_innermost(latents_bchw)));
+        let mut x = self.middle.forward(&self.first.forward(&arranged(latents_bchw)));
         for level in &self.levels {
             x = level.forward(x);
         }

@@ -16,7 +16,8 @@ pub struct CaptionIds {
     pub clip_l: Vec<i64>,
     /// For CLIP-G, as many as it has positions (77).
     pub clip_g: Vec<i64>,
-    /// For T5, 256; `None` stands for zeros instead of its output.
+    /// For T5, 256; `None` stands for zeros instead of its output, and one caption without ids
+    /// leaves T5 out for all that are encoded with it.
     pub t5: Option<Vec<i64>>,
 }
 

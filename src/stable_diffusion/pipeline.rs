@@ -146,6 +146,7 @@ impl StableDiffusion3 {
     }
 
     /// What the transformer is told of `captions`, one at least. The encoders carry no adapter.
+    /// Panics on ids beyond an encoder's vocabulary.
     pub fn encode(&self, captions: &[CaptionIds]) -> TextConditioning {
         let table = |ids: Vec<&[i64]>| {
             let rows = ids.len() as i64;

@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use serenity::model::Permissions;
 
 use super::World;
 use super::clock::Snowflake;
+use super::draft::{Draft, Edit};
 use super::mentions::completed;
 use super::model::{
-    ChannelKind, DirectMessages, FileHost, Message, MessageKind, Overwrite, OverwriteTarget, Role,
-    UserKind,
+    ChannelKind, DirectMessages, Message, MessageKind, Overwrite, OverwriteTarget, Role, UserKind,
 };
+use super::post::{Photo, Post};
 use super::recording::{Download, Exchange};
-use super::state::{Draft, Edit, State};
+use super::state::State;
 
 /// A user of the world: a person, the bot, or another bot.
 #[derive(Clone)]
@@ -33,95 +35,6 @@ pub struct Guild {
 pub struct Channel {
     world: World,
     id: Snowflake,
-}
-
-/// A photo to be posted.
-#[derive(Clone, Debug)]
-pub struct Photo {
-    filename: String,
-    content_type: String,
-    description: Option<String>,
-    bytes: Vec<u8>,
-    host: FileHost,
-}
-
-impl Photo {
-    /// A file of any type.
-    pub fn new(filename: &str, content_type: &str, bytes: impl Into<Vec<u8>>) -> Self {
-        Self {
-            filename: filename.to_owned(),
-            content_type: content_type.to_owned(),
-            description: None,
-            bytes: bytes.into(),
-            host: FileHost::Discord,
-        }
-    }
-
-    pub fn png(filename: &str, bytes: impl Into<Vec<u8>>) -> Self {
-        Self::new(filename, "image/png", bytes)
-    }
-
-    pub fn jpeg(filename: &str, bytes: impl Into<Vec<u8>>) -> Self {
-        Self::new(filename, "image/jpeg", bytes)
-    }
-
-    /// With alt text.
-    #[must_use]
-    pub fn described(mut self, alt_text: &str) -> Self {
-        self.description = Some(alt_text.to_owned());
-        self
-    }
-
-    /// With an address on a host that is not Discord's. It answers, and [`World::downloads`] tells
-    /// who asked.
-    #[must_use]
-    pub fn hosted_elsewhere(mut self) -> Self {
-        self.host = FileHost::Elsewhere;
-        self
-    }
-}
-
-/// What somebody posts: text, text and a photo, or more.
-#[derive(Clone, Debug, Default)]
-pub struct Post {
-    text: String,
-    photos: Vec<Photo>,
-}
-
-impl Post {
-    pub fn text(text: &str) -> Self {
-        Self { text: text.to_owned(), photos: Vec::new() }
-    }
-
-    #[must_use]
-    pub fn with(mut self, photo: Photo) -> Self {
-        self.photos.push(photo);
-        self
-    }
-}
-
-impl From<&str> for Post {
-    fn from(text: &str) -> Self {
-        Self::text(text)
-    }
-}
-
-impl From<String> for Post {
-    fn from(text: String) -> Self {
-        Self { text, photos: Vec::new() }
-    }
-}
-
-impl From<Photo> for Post {
-    fn from(photo: Photo) -> Self {
-        Self::default().with(photo)
-    }
-}
-
-impl From<(&str, Photo)> for Post {
-    fn from((text, photo): (&str, Photo)) -> Self {
-        Self::text(text).with(photo)
-    }
 }
 
 impl World {
@@ -154,6 +67,15 @@ impl World {
     /// A new guild with the bot in it.
     pub fn guild(&self, name: &str) -> Guild {
         Guild { world: self.clone(), id: self.change(|state| state.add_guild(name)) }
+    }
+
+    /// Discord shows a preview of a link in a message: the message changes, but nobody edited it.
+    pub fn unfurls(&self, message: &Message, title: &str) {
+        self.change(|state| {
+            let posted = state.messages.get_mut(&message.id).expect("a message of this world");
+            posted.embeds = json!([{ "type": "link", "title": title }]);
+            state.tell_message("MESSAGE_UPDATE", message.id);
+        });
     }
 
     /// A message as it stands now, or as it was when it was deleted.

@@ -23,13 +23,20 @@
 //! ann.reacts(&reply, "👍");
 //! ann.deletes(&question);
 //!
+//! world.wait_for_command("photos").await;
+//! let asked = ann.runs_command(&general, "/photos set mode:off");
+//! assert!(world.wait_for_answer(&asked).await.is_ephemeral());
+//! ann.presses("another one", &reply)?; // a button by its label
+//!
 //! world.faults().rate_limit("POST /channels/{channel_id}/messages", 1, Duration::from_secs(1));
 //! world.faults().drop_gateway();
 //! assert_eq!(world.requests("POST /channels/{channel_id}/messages").len(), 1);
 //! ```
 //!
 //! A person who speaks in a guild's channel becomes a member first. `@name` in what people type
-//! becomes a mention, as in Discord's own client. With `SHUTTERBUG_RECORD_REST` set, every request
+//! becomes a mention, as in Discord's own client. Commands are typed as there, too, and refused
+//! where the client would not offer them. What a rate limit, a permission or a fault looks like is
+//! shown by `tests/fake_discord_behaves`. With `SHUTTERBUG_RECORD_REST` set, every request
 //! and answer is appended to the file it names, for `make conformance`.
 
 #![allow(
@@ -41,12 +48,14 @@
 mod asking;
 mod clock;
 mod conversation;
+mod draft;
 mod error;
 mod faults;
 mod gateway;
 mod mentions;
 pub mod model;
 mod permissions;
+mod post;
 mod recording;
 mod rest;
 mod server;
@@ -58,9 +67,10 @@ mod wire;
 pub use self::{
     asking::{Asked, NotOffered},
     clock::{Moment, Snowflake},
-    conversation::{Channel, Guild, Person, Photo, Post, a_moment},
+    conversation::{Channel, Guild, Person, a_moment},
     faults::{DownloadFault, RestFault},
     model::Message,
+    post::{Photo, Post},
     recording::{Download, Exchange, Method},
     trouble::Trouble,
 };

@@ -202,3 +202,21 @@ async fn a_shard_hears_its_own_guilds() {
     let wanted = guilds.iter().filter(|guild| (guild.id().0 >> 22) % 2 == 1).count();
     assert_eq!((here, &ready["shard"]), (wanted, &json!([1, 2])));
 }
+
+#[tokio::test]
+async fn a_link_s_preview_is_an_update_without_an_edit() {
+    let world = World::start();
+    let general = world.guild("cat club").text_channel("general");
+    let ann = world.person("ann");
+    let (mut wire, _) = Wire::identified(&world, talk()).await;
+    let link = ann.says(&general, "https://example.org");
+    wire.event("MESSAGE_CREATE").await;
+    world.unfurls(&link, "Example");
+    let shown = wire.event("MESSAGE_UPDATE").await;
+    assert_eq!(
+        (&shown["edited_timestamp"], &shown["embeds"][0]["title"]),
+        (&json!(null), &json!("Example"))
+    );
+    ann.edits(&link, "nothing");
+    assert!(wire.event("MESSAGE_UPDATE").await["edited_timestamp"].is_string());
+}

@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 use serenity::model::Permissions;
 
 use super::super::clock::Snowflake;
+use super::super::draft::Draft;
 use super::super::error::ApiError;
 use super::super::model::{Channel, ChannelKind, UserKind};
 use super::super::recording::Method::{Delete, Get, Patch, Post, Put};
-use super::super::state::{Draft, State};
+use super::super::state::State;
 use super::super::wire::thread_member_json;
 use super::payload::Payload;
 use super::{Answer, Call, Route};

@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 use serenity::model::Permissions;
 
 use super::super::clock::Snowflake;
+use super::super::draft::{Draft, Edit};
 use super::super::error::ApiError;
 use super::super::mentions::AllowedMentions;
 use super::super::model::{Channel, ChannelKind, DirectMessages, MessageKind};
 use super::super::recording::Method::{Delete, Get, Patch, Post};
-use super::super::state::{Draft, Edit, State};
+use super::super::state::State;
 use super::payload::Payload;
 use super::{Answer, Call, Route};
 

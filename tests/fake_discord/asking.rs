@@ -43,10 +43,10 @@ impl Person {
     pub fn tries_command(&self, channel: &Channel, typed: &str) -> Result<Asked, NotOffered> {
         self.world().change(|state| {
             let command = offered(state, self, channel.id(), typed, 1)?;
-            let data = typed_data(state, &command, typed)?;
+            let data = typed_data(state, &command, typed, Completeness::Sent)?;
             let ask =
                 Ask { kind: kind::COMMAND, command: Some(command.name()), source: None, data };
-            Ok(self.ask(state, channel.id(), ask))
+            Ok(self.ask(state, channel.id(), &ask))
         })
     }
 
@@ -65,7 +65,7 @@ impl Person {
             });
             let source = Some(message.id);
             let ask = Ask { kind: kind::COMMAND, command: Some(command.name()), source, data };
-            Ok(self.ask(state, message.channel, ask))
+            Ok(self.ask(state, message.channel, &ask))
         })
     }
 
@@ -81,7 +81,7 @@ impl Person {
             let data = json!({ "custom_id": custom_id, "component_type": 2 });
             let source = Some(message.id);
             let ask = Ask { kind: kind::COMPONENT, command: None, source, data };
-            Ok(self.ask(state, message.channel, ask))
+            Ok(self.ask(state, message.channel, &ask))
         })
     }
 
@@ -99,7 +99,7 @@ impl Person {
                 .collect();
             let data = json!({ "custom_id": form["custom_id"], "components": rows });
             let ask = Ask { kind: kind::FORM, command: None, source: None, data };
-            let sent = self.ask(state, before.channel, ask);
+            let sent = self.ask(state, before.channel, &ask);
             state.interactions.get_mut(&sent.id).expect("just asked").form_of = Some(asked.id);
             sent
         })
@@ -110,19 +110,20 @@ impl Person {
         self.world().change(|state| {
             let command = offered(state, self, channel.id(), typed, 1)
                 .unwrap_or_else(|why| panic!("{typed} can't be typed: {why:?}"));
-            let mut data = typed_data(state, &command, typed).unwrap_or_else(|_| json!({}));
-            let last = data["options"].as_array_mut().and_then(|options| options.last_mut());
-            last.expect("something was typed in an option")["focused"] = json!(true);
+            let mut data = typed_data(state, &command, typed, Completeness::Typing)
+                .unwrap_or_else(|why| panic!("{typed} can't be typed: {why:?}"));
+            let focused = last_option(&mut data).expect("something was typed in an option");
+            focused["focused"] = json!(true);
             let command = Some(command.name());
             self.ask(
                 state,
                 channel.id(),
-                Ask { kind: kind::AUTOCOMPLETE, command, source: None, data },
+                &Ask { kind: kind::AUTOCOMPLETE, command, source: None, data },
             )
         })
     }
 
-    fn ask(&self, state: &mut State, channel: Snowflake, ask: Ask<'_>) -> Asked {
+    fn ask(&self, state: &mut State, channel: Snowflake, ask: &Ask<'_>) -> Asked {
         let id = state.clock.next_id();
         let interaction = Interaction {
             id,
@@ -211,11 +212,30 @@ fn offered(
         .ok_or_else(|| NotOffered::Command(name.to_owned()))
 }
 
+/// Whether a command is sent, which takes all required options, or still being typed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Completeness {
+    Sent,
+    Typing,
+}
+
+/// The last option given, inside subcommands if there are any.
+fn last_option(data: &mut Value) -> Option<&mut Value> {
+    let last = data.get_mut("options")?.as_array_mut()?.last_mut()?;
+    if last.get("options").is_some() { last_option(last) } else { Some(last) }
+}
+
 /// The `data` of a slash command as typed.
-fn typed_data(state: &State, command: &Command, typed: &str) -> Result<Value, NotOffered> {
+fn typed_data(
+    state: &State,
+    command: &Command,
+    typed: &str,
+    completeness: Completeness,
+) -> Result<Value, NotOffered> {
     let rest = typed.trim_start_matches('/').strip_prefix(command.name()).unwrap_or_default();
     let mut resolved = json!({});
-    let options = typed_options(state, &command.definition, rest.trim(), &mut resolved)?;
+    let options =
+        typed_options(state, &command.definition, rest.trim(), completeness, &mut resolved)?;
     let mut data =
         json!({ "id": command.id, "name": command.name(), "type": 1, "options": options });
     if resolved != json!({}) {
@@ -232,6 +252,7 @@ fn typed_options(
     state: &State,
     definition: &Value,
     typed: &str,
+    completeness: Completeness,
     resolved: &mut Value,
 ) -> Result<Vec<Value>, NotOffered> {
     let options = definition["options"].as_array().map_or(&[][..], Vec::as_slice);
@@ -243,7 +264,7 @@ fn typed_options(
             .filter(is_sub)
             .find(|option| option["name"] == json!(word))
             .ok_or_else(|| NotOffered::Command(word.to_owned()))?;
-        let inner = typed_options(state, sub, after.trim(), resolved)?;
+        let inner = typed_options(state, sub, after.trim(), completeness, resolved)?;
         return Ok(vec![json!({ "name": word, "type": sub["type"], "options": inner })]);
     }
     let mut starts: Vec<_> = options
@@ -269,7 +290,7 @@ fn typed_options(
     let missing = options.iter().find(|option| {
         option["required"] == json!(true) && !given.iter().any(|g| g["name"] == option["name"])
     });
-    match missing {
+    match missing.filter(|_| completeness == Completeness::Sent) {
         Some(option) => Err(NotOffered::Option(option["name"].to_string())),
         None => Ok(given),
     }

@@ -183,10 +183,9 @@ impl World {
                 changed.changed().await.expect("the world outlives its handles");
             }
         });
-        match waited.await {
-            Ok(found) => found,
-            Err(_elapsed) => panic!("waited {at_most:?} for {what}; so far:\n{}", self.story()),
-        }
+        waited
+            .await
+            .unwrap_or_else(|_| panic!("waited {at_most:?} for {what}; so far:\n{}", self.story()))
     }
 
     async fn wait_until<T>(&self, what: &str, found: impl Fn(&State) -> Option<T>) -> T {

@@ -204,3 +204,22 @@ async fn commands_are_checked_counted_and_replaced() {
     assert_eq!(api.get(&one).await.1["code"], 10063);
     assert_eq!(world.commands(), ["photos", "Why this photo?"]);
 }
+
+#[tokio::test]
+async fn an_option_completes_itself() {
+    let (world, guild, mut wire) = world().await;
+    let general = guild.text_channel("general");
+    wire.event("CHANNEL_CREATE").await;
+    guild.lets_everyone_use("photos");
+    let typing = world.person("ann").begins_to_type(&general, "/photos set minutes:1");
+    let interaction = wire.event("INTERACTION_CREATE").await;
+    assert_eq!(interaction["type"], 4);
+    assert_eq!(interaction["data"]["options"][0]["options"][0]["focused"], true);
+    let api = Api::new(&world);
+    let message = json!({ "type": 4, "data": { "content": "no" } });
+    assert_eq!(api.post(&callback(&interaction), message).await.1["code"], 50035);
+    let choices = json!([{ "name": "ten", "value": 10 }]);
+    let answer = json!({ "type": 8, "data": { "choices": choices } });
+    assert_eq!(api.post(&callback(&interaction), answer).await.0, 204);
+    assert_eq!(typing.choices(), Some(choices));
+}

@@ -56,6 +56,7 @@ pub(super) struct RawDrawing {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the keys' names in the file")]
 pub(super) struct RawHistory {
     pub(super) messages_max: i64,
     pub(super) age_hours_max: i64,

@@ -233,8 +233,10 @@ impl Steward {
 
     async fn try_again(&mut self) -> journal::Result<()> {
         let now = Instant::now();
-        let due = self.postponed.extract_if(.., |_, (when, _)| *when <= now);
-        let due: Vec<Request> = due.map(|(_, (_, request))| request).collect();
+        let is_due = |entry: &&(Instant, Request)| entry.0 <= now;
+        let due: Vec<Request> =
+            self.postponed.values().filter(is_due).map(|(_, request)| *request).collect();
+        self.postponed.retain(|_, (when, _)| *when > now);
         for request in due {
             if self.is_too_old(request.trigger.0) {
                 self.give_up(request.trigger).await?;

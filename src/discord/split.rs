@@ -25,22 +25,18 @@ pub fn split(text: &str, units_max: usize) -> Vec<String> {
         // Room for the line break and fence that may have to be added.
         let at = cut(&rest, units_max - FENCE.len() - 1);
         let (part, left) = rest.split_at(at);
-        let left = match open_fence(part) {
-            Some(opening) => {
-                let part = part.trim_end_matches(['\n', ' ']);
-                // A block that holds nothing yet belongs whole to the next part.
-                match part.strip_suffix(opening.as_str()) {
-                    Some(before) if !is_blank(before) => push(&mut parts, before),
-                    _ => parts.push(format!("{part}\n{FENCE}")),
-                }
-                format!("{opening}\n{}", left.strip_prefix('\n').unwrap_or(left))
+        rest = if let Some(opening) = open_fence(part) {
+            let part = part.trim_end_matches(['\n', ' ']);
+            // A block that holds nothing yet belongs whole to the next part.
+            match part.strip_suffix(opening.as_str()) {
+                Some(before) if !is_blank(before) => push(&mut parts, before),
+                _ => parts.push(format!("{part}\n{FENCE}")),
             }
-            None => {
-                push(&mut parts, part);
-                left.trim_start().to_owned()
-            }
+            format!("{opening}\n{}", left.strip_prefix('\n').unwrap_or(left))
+        } else {
+            push(&mut parts, part);
+            left.trim_start().to_owned()
         };
-        rest = left;
     }
     parts
 }
@@ -129,22 +125,20 @@ fn between_characters(text: &str, end: usize) -> usize {
 fn open_fence(text: &str) -> Option<String> {
     let mut open = None;
     for (at, _) in text.match_indices(FENCE) {
-        open = match open {
-            Some(_) => None,
-            None => {
-                let info: String = text[at + FENCE.len()..]
-                    .chars()
-                    .take_while(|c| c.is_ascii_alphanumeric() || "+-_.#".contains(*c))
-                    .take(20)
-                    .collect();
-                // A language is one only on a line of its own.
-                let after = &text[at + FENCE.len() + info.len()..];
-                let alone = after.starts_with('\n');
-                Some(if alone { format!("{FENCE}{info}") } else { FENCE.to_owned() })
-            }
-        };
+        open = if open.is_some() { None } else { Some(opening_line(&text[at + FENCE.len()..])) };
     }
     open
+}
+
+/// A fence with the language that follows it, which is one only on a line of its own.
+fn opening_line(after: &str) -> String {
+    let language: String = after
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || "+-_.#".contains(*c))
+        .take(20)
+        .collect();
+    let alone = after[language.len()..].starts_with('\n');
+    if alone { format!("{FENCE}{language}") } else { FENCE.to_owned() }
 }
 
 #[cfg(test)]

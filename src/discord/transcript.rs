@@ -48,6 +48,7 @@ pub fn photos_wanted(messages: &[Message], photos_max: usize) -> Vec<&Attachment
 /// One dialogue of these messages, oldest first, with the pictures at hand by attachment. The bot
 /// is A and everybody else B; where several people speak, each text begins with its author's name.
 /// A photo without a picture keeps its alt text alone.
+#[expect(clippy::implicit_hasher, reason = "one caller, one kind of map")]
 pub fn assemble(messages: &[Message], me: &Me, pictures: &HashMap<u64, Arc<Pixels>>) -> Dialogue {
     let others: BTreeSet<u64> = messages
         .iter()
@@ -116,15 +117,12 @@ fn readable(message: &Message, me: &Me) -> String {
             let shown = shown(&rest[1..end], message, me)?;
             Some((shown, end + 1))
         });
-        match marked {
-            Some((shown, length)) => {
-                text.push_str(&shown);
-                rest = &rest[length..];
-            }
-            None => {
-                text.push('<');
-                rest = &rest[1..];
-            }
+        if let Some((shown, length)) = marked {
+            text.push_str(&shown);
+            rest = &rest[length..];
+        } else {
+            text.push('<');
+            rest = &rest[1..];
         }
     }
     text.push_str(rest);
@@ -134,8 +132,7 @@ fn readable(message: &Message, me: &Me) -> String {
 /// What Discord's markup (the part between `<` and `>`) shows; `None` if it is none.
 fn shown(markup: &str, message: &Message, me: &Me) -> Option<String> {
     let is_id = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    if let Some(id) = markup.strip_prefix("@&").filter(|id| is_id(id)) {
-        let _role: &str = id;
+    if markup.strip_prefix("@&").is_some_and(is_id) {
         return Some("@role".to_owned());
     }
     if let Some(id) = markup.strip_prefix('@') {

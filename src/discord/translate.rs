@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use serenity::all::{
-    ChannelType, Event as Gateway, GuildChannel, PermissionOverwriteType, Role, RoleId,
+    ChannelType, Event as Gateway, GuildChannel, GuildId, MessageId, PermissionOverwriteType, Role,
+    RoleId,
 };
 use serenity::model::Permissions;
 use serenity::model::channel as theirs;
@@ -104,7 +105,7 @@ pub(super) fn message(message: &theirs::Message, me: u64) -> Message {
     Message {
         id: message.id.get(),
         channel: message.channel_id.get(),
-        guild: message.guild_id.map(|id| id.get()),
+        guild: message.guild_id.map(GuildId::get),
         author: author(message, me),
         text: message.content.clone(),
         mentions: message
@@ -190,6 +191,6 @@ fn place(channel: &GuildChannel) -> (u64, Place) {
             Some(Overwrite { of, deny: overwrite.deny, allow: overwrite.allow })
         })
         .collect();
-    let last_message = channel.last_message_id.map(|id| id.get());
+    let last_message = channel.last_message_id.map(MessageId::get);
     (channel.id.get(), Place { kind, overwrites, last_message })
 }

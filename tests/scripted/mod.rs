@@ -103,7 +103,7 @@ struct Scripted {
 }
 
 impl System for Scripted {
-    fn revision(&self) -> &str {
+    fn revision(&self) -> &'static str {
         "scripted"
     }
 

@@ -1,8 +1,8 @@
 //! The real binary with the tiny model: killed without mercy, stopped in order, refused.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use serenity::model::gateway::GatewayIntents;
@@ -73,8 +73,15 @@ impl Place {
         command.arg("--config").arg(self.path("settings.toml")).arg("run");
         command.env_remove("SHUTTERBUG_DISCORD_TOKEN").env_remove("CREDENTIALS_DIRECTORY");
         command.envs(token.map(|token| ("SHUTTERBUG_DISCORD_TOKEN", token)));
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Into a file, which unlike a pipe takes any amount that nobody reads.
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        command.stdout(log.try_clone().unwrap()).stderr(log);
         command
+    }
+
+    /// What was written to stdout and stderr so far.
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap()
     }
 
     async fn start(&self) -> Child {
@@ -87,19 +94,15 @@ impl Place {
     }
 }
 
-fn log_of(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-fn killed(mut child: Child) -> Output {
+fn kill(mut child: Child) {
     child.kill().unwrap();
-    child.wait_with_output().unwrap()
+    child.wait().unwrap();
 }
 
-fn stopped(child: Child) -> Output {
+fn stop(mut child: Child) -> ExitStatus {
     let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(told.success());
-    child.wait_with_output().unwrap()
+    child.wait().unwrap()
 }
 
 /// Ann shows a real photo.
@@ -133,13 +136,13 @@ async fn a_kill_in_the_middle_of_a_reply_loses_nothing_and_repeats_nothing() {
     world.faults().plan(READ, 1, RestFault::Stalled(Duration::from_secs(60)));
     let first = question(&world, &channel);
     world.wait_for_typing(&channel).await;
-    let mut logs = log_of(&killed(child));
+    kill(child);
     world.faults().end();
     // … and, after a restart, when it is sent and not yet recorded.
     world.faults().plan(SEND, 1, RestFault::Stalled(Duration::from_secs(60)));
     let child = place.start().await;
     let reply = world.wait_for_reply(&first).await;
-    logs += &log_of(&killed(child));
+    kill(child);
     world.faults().end();
     // So late that the nonce protects no more.
     world.advance(Duration::from_secs(1200));
@@ -148,9 +151,9 @@ async fn a_kill_in_the_middle_of_a_reply_loses_nothing_and_repeats_nothing() {
     let second = question(&world, &channel);
     world.wait_for_reply(&second).await;
     a_moment().await;
-    let ended = stopped(child);
-    assert_eq!(ended.status.code(), Some(0), "{}", log_of(&ended));
-    logs += &log_of(&ended);
+    let ended = stop(child);
+    let log = place.log();
+    assert_eq!(ended.code(), Some(0), "{log}");
 
     assert_eq!(world.replies_to(&first).len(), 1);
     assert_eq!(world.replies_to(&second).len(), 1);
@@ -171,9 +174,9 @@ async fn a_kill_in_the_middle_of_a_reply_loses_nothing_and_repeats_nothing() {
     assert_eq!(caption, delivered.description);
 
     for hidden in [TYPED, "elephant", world.token().as_str(), "/attachments/", "hopper.jpg"] {
-        assert!(!logs.contains(hidden), "the log shows {hidden}");
+        assert!(!log.contains(hidden), "the log shows {hidden}");
     }
-    assert!(logs.contains("answered"), "{logs}");
+    assert!(log.contains("answered"), "{log}");
 }
 
 #[tokio::test]
@@ -181,8 +184,8 @@ async fn without_a_token_with_a_wrong_one_and_without_the_intent_it_says_what_to
     let world = World::start();
     let place = Place::new(&world);
     let run = |token: Option<&str>| {
-        let output = place.command(token).output().unwrap();
-        (output.status.code(), log_of(&output))
+        let status = place.command(token).status().unwrap();
+        (status.code(), place.log())
     };
     let (status, log) = run(None);
     assert_eq!(status, Some(2));

@@ -29,8 +29,9 @@ pub(super) fn grids(tiles_max: usize) -> impl Iterator<Item = Grid> {
         .flat_map(move |rows| (1..=tiles_max / rows).map(move |columns| Grid { rows, columns }))
 }
 
-/// The smallest enlargement that a grid allows, or else the least reduction; the least area of
-/// those that tie.
+/// The smallest enlargement that a grid allows, or else the least reduction. Of grids that tie the
+/// reference takes the one of least area, which in this order is always the first: where one grid
+/// is bound by its rows and another by its columns, those rows and columns are a grid too.
 fn best_grid(width: usize, height: usize, tiles_max: usize, tile_px: usize) -> Grid {
     let scale = |grid: Grid| {
         let by_height = (grid.rows * tile_px) as f64 / height as f64;
@@ -44,11 +45,7 @@ fn best_grid(width: usize, height: usize, tiles_max: usize, tile_px: usize) -> G
     };
     let mut best = Grid { rows: 1, columns: 1 };
     for grid in grids(tiles_max) {
-        let (new, old) = (scale(grid), scale(best));
-        // Equal scales tie exactly when the same side decides by the same quotient.
-        #[expect(clippy::float_cmp, reason = "the reference compares the same quotients")]
-        let tie = new == old && grid.tiles() < best.tiles();
-        if better(new, old) || tie {
+        if better(scale(grid), scale(best)) {
             best = grid;
         }
     }

@@ -71,7 +71,7 @@ demo: build
 SHARED ?= ../shared
 OPENAPI := $(SHARED)/discord/openapi.json
 CONFORMANCE := $(CURDIR)/target/conformance
-CONFORMANCE_TESTS := fake_discord_behaves
+CONFORMANCE_TESTS := discord fake_discord_behaves
 conformance: $(VENV)/.conformance
 	@test -f $(OPENAPI) || { \
 		echo "There is no $(OPENAPI): name the folder that holds discord/ with SHARED=…" >&2; exit 1; }

@@ -277,9 +277,9 @@ fn tied(dir: &Path, change: impl Fn(&mut Vec<(String, Tensor)>)) -> Result<Llama
 
 #[test]
 fn a_tied_head_is_the_embeddings_first_rows() {
-    let _no_grad = tch::no_grad_guard();
     const HEAD: &str = "language_model.lm_head.weight";
     const EMBEDDING: &str = "language_model.model.embed_tokens.weight";
+    let _no_grad = tch::no_grad_guard();
     let (absent, copied) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let without_head = tied(absent.path(), |tensors| tensors.retain(|(name, _)| name != HEAD));
     let with_copy = tied(copied.path(), |tensors| {

@@ -16,7 +16,7 @@ pub(super) enum LayerCache {
 /// sequence without one. A single entry serves every sequence (the hypotheses of a beam).
 pub(super) type PhotoKeys = Vec<Option<(Tensor, Tensor)>>;
 
-/// Keys and values in room that doubles when it is full, so that a token costs no copy of the
+/// Keys and values in room that grows by half when it is full, so that a token costs no copy of the
 /// others.
 #[derive(Default)]
 pub(super) struct TextKeys {
@@ -40,12 +40,14 @@ impl TextKeys {
         (keys.narrow(2, 0, needed), values.narrow(2, 0, needed))
     }
 
-    /// Room for `needed` positions and as many again, holding what `which` of the two held.
+    /// Room for `needed` positions and half as many again, holding what `which` of the two held.
     fn grown(&self, like: &Tensor, needed: i64, which: usize) -> Tensor {
         const ROOM_MIN: i64 = 64;
         let (b, g, _, e) = like.size4().expect("[b, g, t, e]");
-        let room =
-            like.new_empty([b, g, (2 * needed).max(ROOM_MIN), e], (like.kind(), like.device()));
+        let room = like.new_empty(
+            [b, g, (needed + needed / 2).max(ROOM_MIN), e],
+            (like.kind(), like.device()),
+        );
         if let Some((keys, values)) = &self.room {
             let old = if which == 0 { keys } else { values };
             room.narrow(2, 0, self.length).copy_(&old.narrow(2, 0, self.length));

@@ -164,10 +164,11 @@ impl Layer {
                 let normed = self.attention_norm.forward(&x_btd);
                 let attended = attention.forward(&normed, photos.source, keys, pass.adapter);
                 let x_btd = x_btd + attention.attention_gate.tanh() * attended;
-                let mut fed = self.feed_forward(&x_btd, pass.adapter);
-                if let Some(seeing_bt1) = photos.seeing_bt1 {
-                    fed = fed * seeing_bt1;
-                }
+                let fed = self.feed_forward(&x_btd, pass.adapter);
+                let fed = match photos.seeing_bt1 {
+                    Some(seeing_bt1) => fed * seeing_bt1,
+                    None => fed,
+                };
                 x_btd + attention.feed_forward_gate.tanh() * fed
             }
         }

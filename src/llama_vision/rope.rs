@@ -43,7 +43,7 @@ mod tests {
         }),
     };
 
-    /// ROPE_INIT_FUNCTIONS["llama3"] for heads of width 128, at 0, 1, 30, 33, 40 and 63.
+    /// `ROPE_INIT_FUNCTIONS["llama3"]` for heads of width 128, at 0, 1, 30, 33, 40 and 63.
     #[test]
     fn the_published_frequencies_are_those_of_transformers() {
         let ours: Vec<f32> = Vec::try_from(frequencies(PUBLISHED, 128, Device::Cpu)).unwrap();

@@ -67,7 +67,8 @@ demo: build
 		--share-bias 4 --max-new-tokens 32 assets/demo/dialogue.jsonl
 
 # Every REST request of the tests that talk to the fake Discord, and every answer it gives them,
-# against Discord's own OpenAPI description. It lies outside the repository, in SHARED.
+# against Discord's own OpenAPI description; and PhotoChat's dialogues through prompt assembly.
+# Both lie outside the repository, in SHARED.
 SHARED ?= ../shared
 OPENAPI := $(SHARED)/discord/openapi.json
 CONFORMANCE := $(CURDIR)/target/conformance
@@ -80,6 +81,7 @@ conformance: $(VENV)/.conformance
 	SHUTTERBUG_RECORD_REST=$(CONFORMANCE)/rest.jsonl \
 		cargo test $(CONFORMANCE_TESTS:%=--test %)
 	python tests/conformance/openapi.py --openapi $(OPENAPI) $(CONFORMANCE)/rest.jsonl
+	SHUTTERBUG_PHOTOCHAT=$(SHARED)/data/photochat cargo test --test photochat
 
 # Figures of this machine, side by side with transformers and diffusers; BENCHMARKS.md keeps some.
 bench: $(VENV)/.parity build

@@ -94,6 +94,7 @@ pub(super) struct RawQueue {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawStore {
     pub(super) directory: String,
+    pub(super) deleted_hours_max: f64,
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,7 +10,9 @@ use clap::ValueEnum;
 use tracing::level_filters::LevelFilter;
 use url::{Host, Url};
 
-use super::raw::{self, Raw, RawAttachments, RawDiscord, RawDrawing, RawLog, RawReply, Source};
+use super::raw::{
+    self, Raw, RawAttachments, RawDiscord, RawDrawing, RawLog, RawReply, RawStore, Source,
+};
 use super::{ConfigError, Secret, TokenSource};
 
 /// Everything an operator can set.
@@ -141,6 +143,8 @@ pub struct Queue {
 pub struct Store {
     /// Its folder.
     pub directory: PathBuf,
+    /// Longest that deleted texts stay in its files.
+    pub deleted_max: Duration,
 }
 
 /// How the bot stops.
@@ -227,12 +231,24 @@ fn resolve(raw: Raw, environment: &BTreeMap<String, String>) -> Result<Settings,
                 100_000,
             )?,
         },
-        store: Store { directory: raw.store.directory.into() },
+        store: store(raw.store)?,
         shutdown: Shutdown {
             grace_max: seconds("shutdown.grace_seconds_max", raw.shutdown.grace_seconds_max)?,
         },
         log: log(&raw.log)?,
     })
+}
+
+fn store(raw: RawStore) -> Result<Store, ConfigError> {
+    let hours = raw.deleted_hours_max;
+    if !(0.0..=24.0).contains(&hours) {
+        return Err(ConfigError::OutOfRange {
+            key: "store.deleted_hours_max",
+            reason: "must be at least 0 and at most 24",
+        });
+    }
+    let deleted_max = Duration::from_secs_f64(3600.0 * hours);
+    Ok(Store { directory: raw.directory.into(), deleted_max })
 }
 
 fn reply(raw: RawReply) -> Result<Reply, ConfigError> {

@@ -9,6 +9,7 @@ mod event;
 mod house;
 mod record;
 mod steward;
+mod upkeep;
 
 use std::future::Future;
 use std::pin::pin;

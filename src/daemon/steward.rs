@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use super::answer::{Arrival, Question, answer};
 use super::event::{Ending, Event, Session};
 use super::house::{House, now_ms};
+use super::upkeep::Upkeep;
 use crate::discord::{
     Address, MESSAGES_MAX, Message, Server, ServerChange, Servers, address, first_id_at, made_at_ms,
 };
@@ -36,6 +37,7 @@ struct Running {
 
 pub(super) struct Steward {
     house: Arc<House>,
+    upkeep: Upkeep,
     events: UnboundedSender<Event>,
     servers: Servers,
     running: HashMap<u64, Running>,
@@ -64,6 +66,7 @@ impl Steward {
             .await?;
         let newest = seen.into_iter().map(|(_, message)| message).max();
         let mut steward = Self {
+            upkeep: Upkeep::new(Arc::clone(&house)),
             house,
             events,
             servers: Servers::default(),
@@ -117,7 +120,10 @@ impl Steward {
             Event::Session(Session::New) => tracing::info!("a new session with the gateway"),
             Event::Session(Session::Resumed) => tracing::info!("the session is resumed"),
             Event::Finished { message, ending } => self.has_finished(message, ending),
-            Event::Timer => self.try_again().await?,
+            Event::Timer => {
+                self.try_again().await?;
+                self.upkeep.look().await?;
+            }
             Event::Closed(_) | Event::Shutdown => {}
         }
         Ok(())

@@ -97,6 +97,11 @@ impl Bot {
         Self { stage, journal, folder, stop, task }
     }
 
+    /// Where its journal lies.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Tells it to stop, waits until it has, and gives the folder with its journal.
     pub async fn stop(self) -> TempDir {
         self.stop.send(()).expect("the daemon runs");

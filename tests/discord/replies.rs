@@ -1,5 +1,8 @@
 //! What people meet when all is well.
 
+use std::path::Path;
+use std::time::Duration;
+
 use shutterbug::discord::wording;
 use shutterbug::imaging;
 use shutterbug::journal::{MessageId, Outcome, Piece, Seen};
@@ -209,5 +212,35 @@ async fn a_deleted_message_is_not_answered_and_nothing_of_it_stays() {
     assert!(scene.world.said_by_bot(&scene.channel).is_empty());
     assert!(scene.bot.journal.message(MessageId(question.id.0)).unwrap().is_none());
     // The next one is answered.
+    scene.ask("@bot still there?").await;
+}
+
+/// Whether any file below `folder` holds `bytes`.
+fn on_disk(folder: &Path, bytes: &[u8]) -> bool {
+    std::fs::read_dir(folder).expect("a folder").any(|entry| {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            return on_disk(&path, bytes);
+        }
+        // Files may vanish while the store is written afresh.
+        let content = std::fs::read(&path).unwrap_or_default();
+        content.windows(bytes.len()).any(|window| window == bytes)
+    })
+}
+
+#[tokio::test]
+async fn deleted_bytes_leave_the_disk_when_their_time_is_up() {
+    const WORDS: &str = "quokka-37-marmalade";
+    let scene = Scene::with("[store]\ndeleted_hours_max = 0.0", |_| Line::text("noted")).await;
+    let (question, _) = scene.ask(&format!("@bot {WORDS}")).await;
+    scene.bot.outcome(&question).await;
+    assert!(on_disk(scene.bot.folder(), WORDS.as_bytes()));
+    scene.ann.deletes(&question);
+    let gone = async {
+        while on_disk(scene.bot.folder(), WORDS.as_bytes()) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.expect("the words leave the disk");
     scene.ask("@bot still there?").await;
 }

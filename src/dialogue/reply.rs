@@ -11,7 +11,7 @@ pub struct Reply {
     pub tokens: Vec<u32>,
     /// Seed of every random draw.
     pub seed: u64,
-    /// Largest unbiased P([IMG]) over the positions where a photo was allowed; `None` where it
+    /// Largest unbiased `P([IMG])` over the positions where a photo was allowed; `None` where it
     /// never was.
     pub share_probability: Option<f64>,
     /// Where the time went.

@@ -162,7 +162,7 @@ pub struct Answer<P> {
     pub sent: Vec<MessageId>,
     /// Seed of every random draw.
     pub seed: u64,
-    /// Largest unbiased P([IMG]) where a photo was allowed.
+    /// Largest unbiased `P([IMG])` where a photo was allowed.
     pub share_probability: Option<f64>,
     /// Revision of the model.
     pub model: String,

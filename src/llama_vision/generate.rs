@@ -62,7 +62,7 @@ pub enum Finish {
 pub struct Generation {
     /// The new tokens, the end token included.
     pub ids: Vec<u32>,
-    /// The largest P([IMG]) by the model's own logits, bias aside, over the positions where it
+    /// The largest `P([IMG])` by the model's own logits, bias aside, over the positions where it
     /// might have been chosen; `None` where there were none.
     pub share_probability: Option<f64>,
     /// The model's logits for the first new token, before any rule.
@@ -222,7 +222,7 @@ impl Reply {
         token
     }
 
-    /// What may come next. Notes P([IMG]) where it may.
+    /// What may come next. Notes `P([IMG])` where it may.
     pub(super) fn next(
         &mut self,
         logits_v: &Tensor,

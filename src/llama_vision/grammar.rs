@@ -1,9 +1,9 @@
 //! Where the photo tags may stand in a reply.
 //!
-//! A reply is text with captions between [IMG] and [/IMG] in it. Within a caption there is no
-//! end-of-turn, no other control token and no further [IMG]; its budget forces [/IMG], and so does
-//! the reply's own end. [IMG] can't be chosen once the photo limit is reached, or where no room is
-//! left for a caption. [/IMG] can't be chosen outside of one.
+//! A reply is text with captions between `[IMG]` and `[/IMG]` in it. Within a caption there is no
+//! end-of-turn, no other control token and no further `[IMG]`; its budget forces `[/IMG]`, and so does
+//! the reply's own end. `[IMG]` can't be chosen once the photo limit is reached, or where no room is
+//! left for a caption. `[/IMG]` can't be chosen outside of one.
 //!
 //! Axes in names: v vocabulary.
 
@@ -14,7 +14,7 @@ use super::model::PhotoTags;
 /// The rules of a reply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PhotoRules {
-    /// Ids of [IMG] and [/IMG].
+    /// Ids of `[IMG]` and `[/IMG]`.
     pub tags: PhotoTags,
     /// Most photos in one reply; 0 turns sharing off.
     pub photos_max: usize,
@@ -22,20 +22,20 @@ pub struct PhotoRules {
     pub caption_tokens_max: usize,
     /// Tokens that can't stand in a caption: end-of-turn and all other special tokens.
     pub control_tokens: Vec<u32>,
-    /// Added to the logit of [IMG] wherever it may be chosen.
+    /// Added to the logit of `[IMG]` wherever it may be chosen.
     pub logit_bias: f64,
 }
 
 /// What may come next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Text or [IMG].
+    /// Text or `[IMG]`.
     TextOrPhoto,
     /// Text only.
     Text,
-    /// A caption's token or [/IMG].
+    /// A caption's token or `[/IMG]`.
     Caption,
-    /// [/IMG].
+    /// `[/IMG]`.
     End,
 }
 
@@ -78,7 +78,7 @@ impl<'a> Grammar<'a> {
     }
 
     /// What to add to the logits `[v]` of the next token: −∞ where it can't stand, the bias at
-    /// [IMG] where that can.
+    /// `[IMG]` where that can.
     pub(super) fn bias(&self, next: Next) -> &Tensor {
         &self.biases_v[next as usize]
     }
@@ -114,7 +114,7 @@ pub(super) struct Place {
 impl Place {
     /// What may come next when `room` more tokens (at least one) fit in the reply.
     pub(super) fn next(&self, rules: &PhotoRules, room: usize) -> Next {
-        /// [IMG], one token and [/IMG].
+        /// `[IMG]`, one token and `[/IMG]`.
         const PHOTO_TOKENS_MIN: usize = 3;
         match self.caption {
             Some(tokens) if tokens >= rules.caption_tokens_max || room <= 1 => Next::End,

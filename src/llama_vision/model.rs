@@ -23,9 +23,9 @@ const PHOTOS_AT_ONCE: usize = 4;
 /// Ids of the two tokens that enclose the caption of a photo to be shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PhotoTags {
-    /// [IMG].
+    /// `[IMG]`.
     pub begin: u32,
-    /// [/IMG].
+    /// `[/IMG]`.
     pub end: u32,
 }
 

@@ -45,7 +45,10 @@ impl LlamaVision {
         assert!(width > 0, "a beam keeps at least one hypothesis");
         let (mut session, mut logits_bv) =
             Session::begin(self, &[prompt], settings.new_tokens_max, adapter);
-        let grammar = settings.photos.as_ref().map(|rules| Grammar::new(rules, &logits_bv));
+        let grammar = settings
+            .photos
+            .as_ref()
+            .map(|rules| Grammar::new(rules, &settings.end_tokens, &logits_bv));
         let first = Hypothesis { reply: Reply::new(&logits_bv.get(0)), score: 0.0 };
         let mut running = vec![first];
         let mut finished: Vec<Hypothesis> = Vec::new();

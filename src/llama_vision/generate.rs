@@ -144,7 +144,10 @@ impl LlamaVision {
         }
         let (mut session, mut logits_bv) =
             Session::begin(self, prompts, settings.new_tokens_max, adapter);
-        let grammar = settings.photos.as_ref().map(|rules| Grammar::new(rules, &logits_bv));
+        let grammar = settings
+            .photos
+            .as_ref()
+            .map(|rules| Grammar::new(rules, &settings.end_tokens, &logits_bv));
         let mut replies: Vec<Reply> =
             (0..prompts.len()).map(|row| Reply::new(&logits_bv.get(row as i64))).collect();
         let mut tokens = vec![0; prompts.len()];

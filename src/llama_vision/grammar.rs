@@ -3,7 +3,8 @@
 //! A reply is text with captions between `[IMG]` and `[/IMG]` in it. Within a caption there is no
 //! end-of-turn, no other control token and no further `[IMG]`; its budget forces `[/IMG]`, and so does
 //! the reply's own end. `[IMG]` can't be chosen once the photo limit is reached, or where no room is
-//! left for a caption. `[/IMG]` can't be chosen outside of one.
+//! left for a caption. `[/IMG]` can't be chosen outside of one. In text, the only control tokens are
+//! those that end the reply.
 //!
 //! Axes in names: v vocabulary.
 
@@ -20,7 +21,8 @@ pub struct PhotoRules {
     pub photos_max: usize,
     /// Most tokens of one caption.
     pub caption_tokens_max: usize,
-    /// Tokens that can't stand in a caption: end-of-turn and all other special tokens.
+    /// All special tokens. None of them can stand in a caption, and in text only those that end
+    /// the reply.
     pub control_tokens: Vec<u32>,
     /// Added to the logit of `[IMG]` wherever it may be chosen.
     pub logit_bias: f64,
@@ -47,8 +49,9 @@ pub(super) struct Grammar<'a> {
 }
 
 impl<'a> Grammar<'a> {
-    /// For logits like `logits` (its last axis is the vocabulary).
-    pub(super) fn new(rules: &'a PhotoRules, logits: &Tensor) -> Self {
+    /// For replies that `end_tokens` end and logits like `logits` (its last axis is the
+    /// vocabulary).
+    pub(super) fn new(rules: &'a PhotoRules, end_tokens: &[u32], logits: &Tensor) -> Self {
         let vocabulary = logits.size()[logits.dim() - 1];
         let PhotoTags { begin, end } = rules.tags;
         let within = |tokens: &[u32]| -> Vec<i64> {
@@ -61,16 +64,19 @@ impl<'a> Grammar<'a> {
         };
         let never = f64::NEG_INFINITY;
         let begin_index = Tensor::from_slice(&within(&[begin])).to_device(logits.device());
+        let controls_but = |kept: &[u32], also: &[u32]| -> Vec<u32> {
+            let controls = rules.control_tokens.iter().filter(|id| !kept.contains(id));
+            controls.chain(also).copied().collect()
+        };
+        let untold = controls_but(end_tokens, &[begin, end]);
+        let uncaptioned = controls_but(&[end], &[begin]);
         let text_or_photo_v =
-            bias(0.0, &[end], never).index_fill(0, &begin_index, rules.logit_bias);
-        let mut uncaptioned = rules.control_tokens.clone();
-        uncaptioned.retain(|&id| id != end);
-        uncaptioned.push(begin);
+            bias(0.0, &untold, never).index_fill(0, &begin_index, rules.logit_bias);
         Self {
             rules,
             biases_v: [
                 text_or_photo_v,
-                bias(0.0, &[begin, end], never),
+                bias(0.0, &untold, never),
                 bias(0.0, &uncaptioned, never),
                 bias(never, &[end], 0.0),
             ],
@@ -209,11 +215,11 @@ mod tests {
     #[test]
     fn biases_allow_exactly_what_may_come() {
         let rules = rules();
-        let grammar = Grammar::new(&rules, &Tensor::zeros([1, 7], tch::kind::FLOAT_CPU));
+        let grammar = Grammar::new(&rules, &[1], &Tensor::zeros([1, 7], tch::kind::FLOAT_CPU));
         let never = f32::NEG_INFINITY;
         let bias = |next| Vec::<f32>::try_from(grammar.bias(next)).unwrap();
-        assert_eq!(bias(Next::TextOrPhoto), [0.0, 0.0, 0.0, 0.0, 0.5, never, 0.0]);
-        assert_eq!(bias(Next::Text), [0.0, 0.0, 0.0, 0.0, never, never, 0.0]);
+        assert_eq!(bias(Next::TextOrPhoto), [never, 0.0, 0.0, 0.0, 0.5, never, 0.0]);
+        assert_eq!(bias(Next::Text), [never, 0.0, 0.0, 0.0, never, never, 0.0]);
         assert_eq!(bias(Next::Caption), [never, never, 0.0, 0.0, never, 0.0, 0.0]);
         assert_eq!(bias(Next::End), [never, never, never, never, never, 0.0, never]);
     }

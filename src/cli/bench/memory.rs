@@ -1,12 +1,13 @@
 //! How fast memory is read: what decoding, which reads every weight once a token, can't exceed.
 
+use std::array::from_fn;
 use std::hint::black_box;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
-use crate::torch::Compute;
+use crate::torch::{Compute, linear};
 
 /// Far beyond any cache.
 const SWEPT_BYTES: usize = 1 << 30;
@@ -41,7 +42,20 @@ fn of_the_cpu(threads: usize) -> f64 {
             });
         })
     };
-    [sum::<1>, sum::<2>, sum::<4>, sum::<8>].into_iter().map(sweep).fold(0.0, f64::max)
+    let swept = [sum::<1>, sum::<2>, sum::<4>, sum::<8>].into_iter().map(sweep);
+    swept.fold(multiplied(), f64::max)
+}
+
+/// The rate at which a matrix of the buffer's size is multiplied with one row: should that read
+/// faster than the sweeps do, it is the better measure of the memory.
+fn multiplied() -> f64 {
+    const INPUTS: i64 = 4096;
+    let outputs = SWEPT_BYTES as i64 / size_of::<f32>() as i64 / INPUTS;
+    let weight = Tensor::ones([outputs, INPUTS], tch::kind::FLOAT_CPU);
+    let row = Tensor::ones([1, INPUTS], tch::kind::FLOAT_CPU);
+    fastest(SWEPT_BYTES, || {
+        black_box(linear(&row, &weight, None));
+    })
 }
 
 fn of_the_device(device: Device) -> f64 {
@@ -64,18 +78,19 @@ fn fastest(bytes: usize, sweep: impl Fn()) -> f64 {
 
 /// The sum of all words, read as `STREAMS` streams side by side.
 fn sum<const STREAMS: usize>(words: &[u64]) -> u64 {
-    let stream = words.len() / STREAMS / WORDS * WORDS;
+    let stream = words.len() / STREAMS / WORDS;
+    let (blocks, rest) = words.as_chunks::<WORDS>();
+    let mut streams: [_; STREAMS] = from_fn(|first| blocks[first * stream..][..stream].iter());
     let mut sums = [0u64; WORDS];
-    for at in (0..stream).step_by(WORDS) {
-        for first in 0..STREAMS {
-            let block = &words[first * stream + at..][..WORDS];
+    for _ in 0..stream {
+        for block in streams.iter_mut().filter_map(Iterator::next) {
             for (sum, word) in sums.iter_mut().zip(block) {
                 *sum = sum.wrapping_add(*word);
             }
         }
     }
-    let rest = words[STREAMS * stream..].iter().copied().fold(0, u64::wrapping_add);
-    sums.into_iter().fold(rest, u64::wrapping_add)
+    let beyond = blocks[STREAMS * stream..].as_flattened();
+    beyond.iter().chain(rest).chain(&sums).copied().fold(0, u64::wrapping_add)
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ fn multiplied() -> f64 {
     let weight = Tensor::ones([outputs, INPUTS], tch::kind::FLOAT_CPU);
     let row = Tensor::ones([1, INPUTS], tch::kind::FLOAT_CPU);
     fastest(SWEPT_BYTES, || {
-        black_box(linear(&row, &weight, None));
+        let _ = black_box(linear(&row, &weight, None));
     })
 }
 

@@ -52,7 +52,7 @@ PARITY := $(CURDIR)/target/parity
 PARITY_SEED ?= 1
 parity: $(VENV)/.parity
 	for part in $(PARITY_PARTS); do \
-		python tests/parity/$$part.py --out $(PARITY)/$$part --seed $(PARITY_SEED) || exit 1; done
+		TQDM_DISABLE=1 python tests/parity/$$part.py --out $(PARITY)/$$part --seed $(PARITY_SEED) || exit 1; done
 	SHUTTERBUG_PARITY=$(PARITY) cargo test $(PARITY_PARTS:%=--test parity_%)
 
 # One dialogue with a real photo through a tiny model of random weights: its words and its picture

@@ -1,21 +1,39 @@
 //! Shutterbug: a Discord bot that sees a channel's photos, talks, and shares photos of its own.
 //!
-//! Data goes one way through the house: door → dialogue → prompt → engine (perceive → talk →
-//! bridge → draw) → delivery → journal.
+//! This page is the map of the house, in the order in which a message passes through it:
+//! door → dialogue → prompt → engine (perceive → talk → draw) → delivery → journal.
+//! `tests/tidy.rs` holds the arrows that are allowed between modules.
 //!
-//! * [`cli`] holds the commands and [`config`] their settings; [`telemetry`] is the log.
-//! * [`daemon`] joins the doors, the engine and the journal in one loop.
-//! * [`discord`] is the gateway door: messages in, replies with photos out.
-//! * [`engine`] owns the one thread that computes, and the fair queue before it.
-//! * [`journal`] remembers what was said and answered, and forgets it when asked.
-//! * [`systems`] holds what can answer: a dialogue in, a reply with text and photos out.
-//! * [`data`] reads and writes dialogues in files.
-//! * [`prompt`] turns dialogues into what the models read, and what they write into elements.
-//! * [`imaging`] reads and writes photo files.
-//! * [`stable_diffusion`] draws: text encoders, transformer, autoencoder, sampler.
-//! * [`dialogue`] holds the nouns that everything else speaks of.
-//! * [`llama_vision`] sees photos and writes text, deciding where a photo belongs.
-//! * [`nn`] are the layers, each written once, and [`torch`] what libtorch needs and tch lacks.
+//! Coming in:
+//! * [`cli`]: one file a command; builds the parts that its command needs and hands them over.
+//! * [`config`]: raw TOML and environment into checked settings; the only reader of both.
+//! * [`daemon`]: one closed event enum, and the loop that joins doors, engine and journal.
+//! * [`discord`]: the gateway door. Messages become dialogues, replies become messages. Knows no
+//!   tensors and no storage.
+//! * [`imaging`]: photo files into pixels under limits, and pixels into PNG.
+//!
+//! Thinking:
+//! * [`dialogue`]: the nouns that everything else speaks of. Pure: no IO, no async, no tensors.
+//! * [`prompt`]: dialogues into token ids and image tiles, tokens into text and captions. Plain
+//!   vectors, no tensors.
+//! * [`engine`]: the one thread that owns every tensor, behind a bounded fair queue.
+//! * [`systems`]: what can answer, behind one small trait; the end-to-end model, its directory and
+//!   its adapters.
+//! * [`llama_vision`]: the image perceptron and the text dialogue generator, which decides where a
+//!   photo belongs. Knows nothing of diffusion.
+//! * [`stable_diffusion`]: text encoders, transformer, autoencoder, schedule and sampler. Knows
+//!   nothing of Llama.
+//! * [`nn`]: layers, each written once; [`torch`]: what libtorch needs and tch lacks.
+//!
+//! Staying:
+//! * [`journal`]: what was said and answered, and how it is forgotten; the only user of the
+//!   workspace's record store, `migrations-free-store`.
+//! * [`data`]: dialogues in files: our JSON Lines, PhotoChat.
+//! * [`telemetry`]: the log.
+//!
+//! Not here yet: `bridge` (the differentiable path from the caption's tokens into the text
+//! encoders; at inference they are simply written anew in the encoders' vocabulary), `training`,
+//! `evaluation`, `promotion`, `scheduling`, and the local door, `console`.
 
 pub mod cli;
 pub mod config;

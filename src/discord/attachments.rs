@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 use super::message::Attachment;
@@ -14,6 +15,10 @@ use crate::imaging::{self, PhotoError};
 /// Where Discord keeps what people send.
 const DISCORD_HOSTS: [&str; 2] = ["cdn.discordapp.com", "media.discordapp.net"];
 
+/// Photos of all requests together that are fetched and decoded at once.
+const PLACES: usize = 4;
+/// Longer side that a decoded photo keeps while it waits: twice that of the largest model's canvas.
+const SIDE_PX_MAX: u32 = 2240;
 /// Downloads at a time for one reply.
 const AT_ONCE_MAX: usize = 4;
 
@@ -54,6 +59,8 @@ pub struct Photos {
     limits: imaging::Limits,
     download_time_max: Duration,
     stall_time_max: Duration,
+    /// However many people ask at once, only so many photos are fetched and decoded.
+    places: Arc<Semaphore>,
 }
 
 impl Photos {
@@ -74,6 +81,7 @@ impl Photos {
             },
             download_time_max: settings.download_time_max,
             stall_time_max: settings.stall_time_max,
+            places: Arc::new(Semaphore::new(PLACES)),
         })
     }
 
@@ -94,12 +102,14 @@ impl Photos {
         if attachment.bytes > self.limits.bytes_max {
             return Err(self.too_many_bytes(attachment.bytes));
         }
+        let _place = self.places.acquire().await.expect("the semaphore is never closed");
         let bytes = tokio::time::timeout(self.download_time_max, self.download(url))
             .await
             .unwrap_or(Err(PhotoFault::TooSlow))?;
         let limits = self.limits;
         let decoded = tokio::task::spawn_blocking(move || {
-            let pixels = Arc::new(imaging::decode(&bytes, &limits)?);
+            let pixels = imaging::shrink(imaging::decode(&bytes, &limits)?, SIDE_PX_MAX);
+            let pixels = Arc::new(pixels);
             Ok(Looked { bytes, pixels })
         });
         match decoded.await {

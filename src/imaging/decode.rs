@@ -75,6 +75,9 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, PhotoError> {
 
 fn check_size(width: u32, height: u32, limits: &Limits) -> Result<(), PhotoError> {
     let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 {
+        return Err(PhotoError::NoPixels);
+    }
     if width.max(height) > limits.side_px_max || pixels > limits.pixels_max {
         return Err(PhotoError::TooManyPixels {
             width,

@@ -45,6 +45,9 @@ pub enum PhotoError {
     /// The file ends before its picture does.
     #[error("The file ends in the middle of the picture. Please upload the photo again.")]
     Truncated,
+    /// The picture has no pixels.
+    #[error("The picture has no pixels. Please send another one.")]
+    NoPixels,
     /// The file contradicts itself.
     #[error("The file is damaged and can't be opened. Please upload the photo again.")]
     Broken(#[source] image::ImageError),

@@ -6,8 +6,10 @@
 mod decode;
 mod encode;
 mod error;
+mod shrink;
 mod whole;
 
 pub use decode::{Limits, decode};
 pub use encode::encode_png;
 pub use error::PhotoError;
+pub use shrink::shrink;

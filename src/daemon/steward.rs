@@ -13,7 +13,8 @@ use super::event::{Ending, Event, Session};
 use super::house::{House, now_ms};
 use super::upkeep::Upkeep;
 use crate::discord::{
-    Address, MESSAGES_MAX, Message, Server, ServerChange, Servers, address, first_id_at, made_at_ms,
+    Address, MESSAGES_MAX, Message, RestError, Server, ServerChange, Servers, address, first_id_at,
+    made_at_ms,
 };
 use crate::journal::{
     self, Acceptance, AuthorId, ChannelId, Explanation, GuildId, MessageId, Reason, Request, State,
@@ -23,13 +24,14 @@ use crate::journal::{
 /// What was postponed is tried again after this long.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// Most pages of messages that are read of one channel after an absence.
-const MISSED_PAGES_MAX: usize = 20;
+const MISSED_PAGES_MAX: usize = 200;
 /// The channel under which the moment of the last start is kept; no real one has this id.
 const STARTS: ChannelId = ChannelId(0);
 
 /// A message that is worked on.
 struct Running {
     request: Request,
+    arrival: Arrival,
     task: AbortHandle,
     /// Set once the model works on it or something is being sent.
     begun: Arc<AtomicBool>,
@@ -196,7 +198,7 @@ impl Steward {
             // Nobody listens once the daemon has stopped.
             let _ = events.send(Event::Finished { message, ending });
         });
-        self.running.insert(message, Running { request, task, begun });
+        self.running.insert(message, Running { request, arrival, task, begun });
     }
 
     /// An edit counts as long as nothing has been made of the older text.
@@ -206,7 +208,7 @@ impl Steward {
             && let Some(running) = self.running.remove(&message)
         {
             running.task.abort();
-            self.start(running.request, Arrival::Live);
+            self.start(running.request, running.arrival);
         }
     }
 
@@ -364,7 +366,7 @@ async fn read_missed(
     from: u64,
 ) {
     let mut messages: Vec<Message> = Vec::new();
-    for _ in 0..MISSED_PAGES_MAX {
+    while messages.len() < MISSED_PAGES_MAX * usize::from(MESSAGES_MAX) {
         let after = messages.last().map_or(from, |message| message.id);
         match house.rest.messages_after(place, after, MESSAGES_MAX, &house.me).await {
             Ok(page) => {
@@ -376,13 +378,22 @@ async fn read_missed(
                     break;
                 }
             }
+            // What is given up here would never be read: the last seen message moves on.
+            Err(RestError::Unreachable { .. }) => tokio::select! {
+                () = tokio::time::sleep(TRY_AGAIN_AFTER) => {}
+                () = events.closed() => return,
+            },
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(channel = place, error, "missed messages can't be read");
+                log_missed(place, &error);
                 break;
             }
         }
     }
     // Nobody listens once the daemon has stopped.
     let _ = events.send(Event::Missed { channel: place, messages });
+}
+
+fn log_missed(channel: u64, error: &RestError) {
+    let error: &dyn std::error::Error = error;
+    tracing::warn!(channel, error, "missed messages can't be read");
 }

@@ -213,19 +213,19 @@ fn perform(system: &mut dyn System, waiting: &Waiting) -> Event {
             Event::Failed
         }
         Err(panic) => {
-            tracing::error!(panic = panic_message(panic.as_ref()), "the model panicked");
+            let libtorch = torch_message(panic.as_ref());
+            tracing::error!(libtorch, "the model panicked");
             Event::Failed
         }
     }
 }
 
-/// The first line of a panic's message; libtorch's further lines are its C++ backtrace.
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let message = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
-    message.and_then(|message| message.lines().next()).unwrap_or("no message")
+/// The first line of libtorch's message, if the panic is one of tch's; further lines are its C++
+/// backtrace. Other panics may quote what people typed, and say nothing here.
+fn torch_message(panic: &(dyn Any + Send)) -> Option<&str> {
+    let message = panic.downcast_ref::<String>()?;
+    let message = message.split_once("Err` value: Torch(")?.1;
+    message.split("\\n").next()
 }
 
 #[cfg(test)]
@@ -403,6 +403,20 @@ mod tests {
             last = Some(event);
         }
         assert_eq!(last, Some(done(1)));
+    }
+
+    #[test]
+    fn only_libtorch_s_own_words_are_logged_of_a_panic() {
+        let shapes = std::panic::catch_unwind(|| {
+            let two = tch::Tensor::zeros([2], tch::kind::FLOAT_CPU);
+            drop(two.view([3]));
+        });
+        let shapes = shapes.unwrap_err();
+        let message = torch_message(shapes.as_ref()).unwrap();
+        assert!(message.contains("invalid for input of size 2"), "{message}");
+        assert!(!message.contains("Exception raised"), "{message}");
+        let typed: Box<dyn Any + Send> = Box::new("byte index 1 of `secret`".to_owned());
+        assert_eq!(torch_message(typed.as_ref()), None);
     }
 
     #[test]

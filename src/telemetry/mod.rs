@@ -1,7 +1,7 @@
 //! Logs. Only this project's own lines pass: libraries log what they carry, and what they carry
 //! here is what people write.
 
-use std::io;
+use std::{io, panic, thread};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -19,6 +19,11 @@ pub fn start(format: LogFormat, level: LevelFilter) {
         LogFormat::Json => Box::new(lines.json().flatten_event(true)),
     };
     let started = tracing_subscriber::registry().with(lines.with_filter(own_lines(level)));
+    // What a panic says can quote what people typed; where it happened can't.
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, thread = thread::current().name(), "a thread panicked");
+    }));
     // Failing means that a subscriber is there already, as in tests that run several commands.
     drop(started.try_init());
 }

@@ -84,10 +84,11 @@ fn a_line_that_can_t_be_read_gets_an_error_and_the_rest_go_on() {
         line("lost", &json!({"photo": "nowhere.png"})),
         line("broken", &json!({"photo": "broken.jpg"})),
         line("seen", &json!({"photo": photo()})),
+        line("good", &json!({"text": "again"})),
     ];
     let (status, answers, stderr) = place.generate(&lines.join("\n"), &[]);
     assert_eq!(status, 1);
-    assert_eq!(answers.len(), 5);
+    assert_eq!(answers.len(), 6);
     assert_eq!(answers[0]["id"], "good");
     assert_eq!(answers[1]["line"], 2);
     assert!(answers[1]["error"].as_str().unwrap().starts_with("not a dialogue: "));
@@ -95,7 +96,8 @@ fn a_line_that_can_t_be_read_gets_an_error_and_the_rest_go_on() {
     assert!(answers[2]["error"].as_str().unwrap().contains("nowhere.png: No such file"));
     assert_eq!(answers[3]["line"], 5);
     assert_eq!(answers[4]["id"], "seen");
-    assert!(stderr.contains("3 lines of "), "{stderr}");
+    assert_eq!(answers[5], json!({"line": 7, "error": "the id \"good\" was there before"}));
+    assert!(stderr.contains("4 lines of "), "{stderr}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `shutterbug generate`: replies to dialogues in a file.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -147,13 +148,24 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<
     let load =
         |path: &Path| -> anyhow::Result<Pixels> { Ok(imaging::decode(&fs::read(path)?, &limits)?) };
     let mut failed = 0;
-    for (index, line) in BufReader::new(file).lines().enumerate() {
+    let mut ids = HashSet::new();
+    for (index, line) in BufReader::new(file).split(b'\n').enumerate() {
         let line = line.with_context(|| format!("can't read {}", arguments.file.display()))?;
-        if line.trim().is_empty() {
+        if line.trim_ascii().is_empty() {
             continue;
         }
-        let answer = read_line(&line, &folder, load)
-            .map_err(anyhow::Error::from)
+        let answer = std::str::from_utf8(&line)
+            .context("not UTF-8")
+            .and_then(|line| Ok(read_line(line, &folder, load)?))
+            .and_then(|record| {
+                // Photos and traces are named by it.
+                anyhow::ensure!(
+                    ids.insert(record.id.clone()),
+                    "the id {:?} was there before",
+                    record.id
+                );
+                Ok(record)
+            })
             .and_then(|record| answer(&engine, &template, record, arguments));
         let answer = answer.unwrap_or_else(|error| {
             failed += 1;

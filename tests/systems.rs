@@ -180,6 +180,24 @@ fn a_vocabulary_that_does_not_fit_names_both_sides() {
 }
 
 #[test]
+fn a_processor_of_another_tile_size_and_a_wrong_image_token_are_named() {
+    refused(
+        |directory| {
+            let config = directory.llama().join("preprocessor_config.json");
+            edit(&config, "\"max_image_tiles\": 4", "\"max_image_tiles\": 2");
+        },
+        &["preprocessor_config.json: it makes 2 tiles of 28 pixels", "reads 4 of 28"],
+    );
+    refused(
+        |directory| {
+            let config = directory.llama().join("config.json");
+            edit(&config, "\"image_token_index\": 400", "\"image_token_index\": 401");
+        },
+        &["tokenizer.json: <|image|> is 400, but config.json says 401"],
+    );
+}
+
+#[test]
 fn missing_and_truncated_files_are_named() {
     refused(
         |directory| {

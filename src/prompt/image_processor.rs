@@ -124,6 +124,16 @@ impl ImageProcessor {
         Ok(Self { tiles_max: config.max_image_tiles, tile_px: config.size.height, normalised })
     }
 
+    /// Side of a tile in pixels.
+    pub fn tile_px(&self) -> usize {
+        self.tile_px
+    }
+
+    /// Most tiles of a photo.
+    pub fn tiles_max(&self) -> usize {
+        self.tiles_max
+    }
+
     /// Tiles that a photo of this size takes in full detail.
     pub fn tiles(&self, width: u32, height: u32) -> usize {
         self.layout(width, height, Detail::Full).grid.tiles()

@@ -58,6 +58,7 @@ impl EndToEnd {
         let llama = LlamaVision::load(&directory.llama(), compute, Some(tags))?;
         let tokenizers = CaptionTokenizers::load(&directory.diffusion())?;
         let diffusion = StableDiffusion3::load(&directory.diffusion(), compute)?;
+        check_sight(directory, &prompts, &llama)?;
         check_vocabularies(directory, &prompts, &llama, &tokenizers, &diffusion)?;
         let drawer = Drawer::new(diffusion, tokenizers).map_err(ModelError::EmptyCaption)?;
         Ok(Self {
@@ -288,6 +289,32 @@ impl EndToEnd {
         let (_, elements) = decoder.finish();
         Ok((generation, elements))
     }
+}
+
+/// Holds the image processor and the tokenizer's `<|image|>` against the model that reads photos.
+fn check_sight(
+    directory: &ModelDirectory,
+    prompts: &PromptBuilder,
+    llama: &LlamaVision,
+) -> Result<(), ModelError> {
+    let (processor, config) = (prompts.processor(), llama.config());
+    let (tile_px, tiles_max) = (config.vision.tile_size as usize, config.vision.tiles_max as usize);
+    let image = prompts.tokenizer().image();
+    let (path, reason) = if (processor.tile_px(), processor.tiles_max()) != (tile_px, tiles_max) {
+        let reason = format!(
+            "it makes {} tiles of {} pixels, but the vision encoder in config.json reads \
+             {tiles_max} of {tile_px}",
+            processor.tiles_max(),
+            processor.tile_px()
+        );
+        ("preprocessor_config.json", reason)
+    } else if image != config.image_token {
+        let reason = format!("<|image|> is {image}, but config.json says {}", config.image_token);
+        ("tokenizer.json", reason)
+    } else {
+        return Ok(());
+    };
+    Err(ModelError::Base { path: directory.llama().join(path), reason })
 }
 
 /// Holds every tokenizer against the token table that its ids index.

@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigError, LogFormat, Settings};
 use crate::telemetry;
-use crate::torch::DeviceError;
+use crate::torch::{DeviceError, keep_freed_memory};
 
 /// A Discord bot that sees a channel's photos, talks, and shares photos of its own.
 #[derive(Debug, Parser)]
@@ -63,6 +63,7 @@ pub(crate) struct UsageError(pub(crate) String);
 /// Parses the command line, runs the command and gives its exit status: 0, 1 (failed), 2 (usage or
 /// configuration), 3 (a check found something).
 pub fn main() -> ExitCode {
+    keep_freed_memory();
     // clap itself answers --help with 0 and bad usage with 2.
     let arguments = Arguments::parse();
     match execute(arguments) {

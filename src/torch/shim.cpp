@@ -6,6 +6,8 @@
 #include <ATen/DeviceAccelerator.h>
 #include <c10/core/GradMode.h>
 #include <dlfcn.h>
+#include <limits.h>
+#include <malloc.h>
 #include <string.h>
 
 namespace {
@@ -53,6 +55,14 @@ at::Generator &as_generator(void *generator) { return *static_cast<at::Generator
 
 int shutterbug_load_cuda(void) {
   return dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) != nullptr;
+}
+
+void shutterbug_keep_freed_memory(void) {
+#ifdef __GLIBC__
+  // The most that glibc accepts for either.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, INT_MAX);
+#endif
 }
 
 void *shutterbug_tensor_over(void *data, const int64_t *sizes, size_t rank, int kind, void *owner,

@@ -12,6 +12,12 @@ extern "C" {
 // Loads CUDA's half of libtorch, which the linker drops. 1 if it is there.
 int shutterbug_load_cuda(void);
 
+// Keeps memory that tensors gave back for those to come, instead of returning it to the system.
+void shutterbug_keep_freed_memory(void);
+
+// The sum of `count` words, read by all of libtorch's threads as fast as memory goes.
+uint64_t shutterbug_read_sweep(const uint64_t *words, size_t count);
+
 // A tensor over foreign memory. `release(owner)` runs when its storage dies.
 void *shutterbug_tensor_over(void *data, const int64_t *sizes, size_t rank, int kind, void *owner,
                              void (*release)(void *), char **error);

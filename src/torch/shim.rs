@@ -10,6 +10,8 @@ use torch_sys::C_tensor;
 
 unsafe extern "C" {
     fn shutterbug_load_cuda() -> c_int;
+    fn shutterbug_keep_freed_memory();
+    fn shutterbug_read_sweep(words: *const u64, count: usize) -> u64;
     fn shutterbug_tensor_over(
         data: *mut c_void,
         sizes: *const i64,
@@ -63,6 +65,16 @@ fn take(tensor: *mut C_tensor, error: *mut c_char) -> Tensor {
 pub(super) fn load_cuda() -> bool {
     // SAFETY: dlopen of a library that libtorch ships; no arguments.
     unsafe { shutterbug_load_cuda() == 1 }
+}
+
+pub(super) fn keep_freed_memory() {
+    // SAFETY: no preconditions.
+    unsafe { shutterbug_keep_freed_memory() }
+}
+
+pub(super) fn read_sweep(words: &[u64]) -> u64 {
+    // SAFETY: the words are there to be read.
+    unsafe { shutterbug_read_sweep(words.as_ptr(), words.len()) }
 }
 
 extern "C" fn release<T>(owner: *mut c_void) {

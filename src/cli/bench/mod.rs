@@ -9,7 +9,6 @@ mod talk;
 
 use std::str::FromStr;
 
-use anyhow::Context;
 use clap::Subcommand;
 
 use super::Verdict;
@@ -49,12 +48,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
     if let Some(threads) = arguments.threads {
         tch::set_num_threads(i32::from(threads));
     }
-    let threads = usize::try_from(tch::get_num_threads()).context("libtorch's threads")?;
     let figures = match &arguments.command {
-        Command::Memory => memory::run(compute, threads),
+        Command::Memory => memory::run(compute)?,
         Command::Talk(arguments) => talk::run(arguments, compute)?,
         Command::Draw(arguments) => draw::run(arguments, compute)?,
-        Command::Published(arguments) => published::run(arguments, compute, threads)?,
+        Command::Published(arguments) => published::run(arguments, compute)?,
     };
     println!("{figures:#}");
     Ok(Verdict::Fine)

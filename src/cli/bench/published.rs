@@ -42,12 +42,8 @@ pub(super) struct Arguments {
     without_t5: bool,
 }
 
-pub(super) fn run(
-    arguments: &Arguments,
-    compute: Compute,
-    threads: usize,
-) -> anyhow::Result<Value> {
-    let bandwidth = bytes_per_s(compute, threads);
+pub(super) fn run(arguments: &Arguments, compute: Compute) -> anyhow::Result<Value> {
+    let bandwidth = bytes_per_s(compute)?;
     Ok(json!({
         "runs_on": compute.to_string(),
         "bytes_per_s": bandwidth,

@@ -25,6 +25,9 @@
 //!   nothing of Llama.
 //! * [`nn`]: layers, each written once; [`torch`]: what libtorch needs and tch lacks.
 //!
+//! Learning:
+//! * [`training`]: objectives, optimizer and schedule, checkpoints; advances by micro-steps.
+//!
 //! Staying:
 //! * [`journal`]: what was said and answered, and how it is forgotten; the only user of the
 //!   workspace's record store, `migrations-free-store`.
@@ -32,8 +35,8 @@
 //! * [`telemetry`]: the log.
 //!
 //! Not here yet: `bridge` (the differentiable path from the caption's tokens into the text
-//! encoders; at inference they are simply written anew in the encoders' vocabulary), `training`,
-//! `evaluation`, `promotion`, `scheduling`, and the local door, `console`.
+//! encoders; at inference they are simply written anew in the encoders' vocabulary), `evaluation`,
+//! `promotion`, `scheduling`, and the local door, `console`.
 
 pub mod cli;
 pub mod config;
@@ -51,3 +54,4 @@ pub mod stable_diffusion;
 pub mod systems;
 pub mod telemetry;
 pub mod torch;
+pub mod training;

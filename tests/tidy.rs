@@ -21,6 +21,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("journal", &["dialogue"]),
     ("config", &[]),
     ("telemetry", &["config"]),
+    (
+        "training",
+        &[
+            "config",
+            "data",
+            "dialogue",
+            "llama_vision",
+            "nn",
+            "prompt",
+            "stable_diffusion",
+            "systems",
+            "torch",
+        ],
+    ),
     ("discord", &["config", "daemon", "dialogue", "engine", "imaging", "systems"]),
     ("daemon", &["config", "dialogue", "discord", "engine", "imaging", "journal", "systems"]),
 ];

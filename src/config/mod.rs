@@ -1,11 +1,12 @@
 //! Settings: raw TOML and environment in, checked values out. The only reader of the environment.
 //!
-//! `config/shutterbug.toml` is compiled in: it documents every key and holds its default, so a key
-//! that is not documented does not exist.
+//! `config/shutterbug.toml` and `config/training.toml` are compiled in: they document every key and
+//! hold its default, so a key that is not documented does not exist.
 
 mod raw;
 mod secret;
 mod settings;
+mod training;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,11 @@ pub use secret::{Secret, TokenSource};
 pub use settings::{
     Attachments, Discord, Drawing, History, Log, LogFormat, Model, Queue, Reply, Settings,
     Shutdown, Store, Switch,
+};
+pub use training::{
+    Accumulation, Beginning, Bridge, BridgeMode, CheckpointPolicy, DiffusionLoss, EncodersLoss,
+    GumbelNoise, Lora, OptimizerSettings, Pooling, Preset, RateSchedule, Scored, ScoredSpeakers,
+    Stage, StaticMatch, TextEncoders, TextLoss, TokenRows, Trained, Training, VaeLoss,
 };
 
 /// What is wrong with the settings, in a sentence for the operator.
@@ -67,6 +73,12 @@ pub enum ConfigError {
         expected: &'static str,
         /// What it is.
         found: &'static str,
+    },
+    /// A setting on the command line without a name or a value.
+    #[error("`--set {text}` sets nothing: write SECTION.KEY=VALUE, such as training.seed=7")]
+    Malformed {
+        /// As written.
+        text: String,
     },
     /// A value that can't be.
     #[error("setting `{key}` {reason}")]

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::ConfigError;
 
-/// The documented file with every key and its default.
-const DEFAULTS: &str = include_str!("../../config/shutterbug.toml");
+/// The documented files with every key and its default.
+const DEFAULTS: [Source<'_>; 2] = [
+    Source { origin: "config/shutterbug.toml", text: include_str!("../../config/shutterbug.toml") },
+    Source { origin: "config/training.toml", text: include_str!("../../config/training.toml") },
+];
 
 /// Every key as it is written; units and meaning stand in `config/shutterbug.toml`.
 #[derive(Debug, Deserialize)]
@@ -117,28 +121,75 @@ pub(super) struct Source<'a> {
     pub(super) text: &'a str,
 }
 
-/// Lays the file over the defaults and the environment over both.
-pub(super) fn merge(
-    file: Option<Source<'_>>,
-    environment: &BTreeMap<String, String>,
-) -> Result<Raw, ConfigError> {
-    let mut merged = parse(Source { origin: "config/shutterbug.toml", text: DEFAULTS })?;
-    if let Some(file) = file {
-        lay_over(&mut merged, parse(file)?, file.origin)?;
+/// What lies over the defaults, each over those before it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layers<'a> {
+    /// A preset, or the settings of the run that goes on.
+    pub(super) preset: Option<Source<'a>>,
+    pub(super) file: Option<Source<'a>>,
+    pub(super) environment: &'a BTreeMap<String, String>,
+    /// `section.key=value`, from the command line.
+    pub(super) overrides: &'a [String],
+}
+
+/// Every section of both documented files, each key with its value.
+pub(super) fn merge(layers: Layers<'_>) -> Result<Table, ConfigError> {
+    let mut merged = Table::new();
+    for defaults in DEFAULTS {
+        merged.extend(parse(defaults)?);
+    }
+    for source in [layers.preset, layers.file].into_iter().flatten() {
+        lay_over(&mut merged, parse(source)?, source.origin)?;
     }
     for (section, keys) in &mut merged {
         for (key, value) in keys.as_table_mut().into_iter().flatten() {
             let variable = format!("SHUTTERBUG_{section}_{key}").to_uppercase();
-            if let Some(text) = environment.get(&variable) {
+            if let Some(text) = layers.environment.get(&variable) {
                 let given = from_text(text, value);
                 *value = of_kind(given, value, &format!("{section}.{key}"), &variable)?;
             }
         }
     }
-    merged.try_into().map_err(|source| ConfigError::Syntax {
-        origin: "config/shutterbug.toml".to_owned(),
-        source: Box::new(source),
-    })
+    for text in layers.overrides {
+        lay_one_over(&mut merged, text)?;
+    }
+    Ok(merged)
+}
+
+/// The sections of one documented file, out of those of both.
+pub(super) fn sections<T: DeserializeOwned>(
+    mut merged: Table,
+    document: Document,
+) -> Result<(T, Table), ConfigError> {
+    let defaults = DEFAULTS[document as usize];
+    let known = parse(defaults)?;
+    merged.retain(|section, _| known.contains_key(section));
+    let origin = defaults.origin.to_owned();
+    let raw = merged
+        .clone()
+        .try_into()
+        .map_err(|source| ConfigError::Syntax { origin, source: Box::new(source) })?;
+    Ok((raw, merged))
+}
+
+/// The documented files.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Document {
+    /// `config/shutterbug.toml`.
+    Service,
+    /// `config/training.toml`.
+    Training,
+}
+
+/// Lays `section.key=value` over what is there.
+fn lay_one_over(known: &mut Table, text: &str) -> Result<(), ConfigError> {
+    let malformed = || ConfigError::Malformed { text: text.to_owned() };
+    let (name, value) = text.split_once('=').ok_or_else(malformed)?;
+    let (section, key) = name.trim().split_once('.').ok_or_else(malformed)?;
+    let example = known.get(section).and_then(|keys| keys.get(key));
+    let value = example.map_or(Value::Boolean(true), |example| from_text(value.trim(), example));
+    let given = Table::from_iter([(key.to_owned(), value)]);
+    lay_over(known, Table::from_iter([(section.to_owned(), Value::Table(given))]), "--set")
 }
 
 fn parse(source: Source<'_>) -> Result<Table, ConfigError> {
@@ -241,9 +292,12 @@ mod tests {
     use super::*;
 
     fn merged(text: &str, environment: &[(&str, &str)]) -> Result<Raw, String> {
-        let environment =
+        let environment: BTreeMap<_, _> =
             environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        merge(Some(Source { origin: "my.toml", text }), &environment).map_err(|e| e.to_string())
+        let file = Some(Source { origin: "my.toml", text });
+        let layers = Layers { preset: None, file, environment: &environment, overrides: &[] };
+        let raw = merge(layers).and_then(|merged| sections(merged, Document::Service));
+        raw.map(|(raw, _)| raw).map_err(|e| e.to_string())
     }
 
     #[test]

@@ -11,7 +11,8 @@ use tracing::level_filters::LevelFilter;
 use url::{Host, Url};
 
 use super::raw::{
-    self, Raw, RawAttachments, RawDiscord, RawDrawing, RawLog, RawReply, RawStore, Source,
+    self, Document, Layers, Raw, RawAttachments, RawDiscord, RawDrawing, RawLog, RawReply,
+    RawStore, Source,
 };
 use super::{ConfigError, Secret, TokenSource};
 
@@ -177,26 +178,58 @@ impl Settings {
     /// Reads `file`, else the one that `SHUTTERBUG_CONFIG` names, else the defaults; the
     /// environment wins over all of them.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let environment: BTreeMap<String, String> = env::vars_os()
-            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        let file = file
-            .map(Path::to_owned)
-            .or_else(|| environment.get("SHUTTERBUG_CONFIG").map(PathBuf::from));
-        let Some(path) = file else {
-            return resolve(raw::merge(None, &environment)?, &environment);
-        };
-        let text = fs::read_to_string(&path)
-            .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-        let source = Source { origin: &path.display().to_string(), text: &text };
-        resolve(raw::merge(Some(source), &environment)?, &environment)
+        let environment = environment();
+        let file = read_file(file, &environment)?;
+        from_layers(file.as_ref().map(OwnedSource::borrowed), &environment)
     }
 
     /// The settings that a file with this text and an empty environment give.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        let environment = BTreeMap::new();
-        resolve(raw::merge(Some(Source { origin: "settings", text }), &environment)?, &environment)
+        from_layers(Some(Source { origin: "settings", text }), &BTreeMap::new())
     }
+}
+
+/// The environment, as far as it is text.
+pub(super) fn environment() -> BTreeMap<String, String> {
+    env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// A file's text with its path.
+pub(super) struct OwnedSource {
+    origin: String,
+    text: String,
+}
+
+impl OwnedSource {
+    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Ok(Self { origin: path.display().to_string(), text })
+    }
+
+    pub(super) fn borrowed(&self) -> Source<'_> {
+        Source { origin: &self.origin, text: &self.text }
+    }
+}
+
+/// `file`, else the one that `SHUTTERBUG_CONFIG` names, if there is any.
+pub(super) fn read_file(
+    file: Option<&Path>,
+    environment: &BTreeMap<String, String>,
+) -> Result<Option<OwnedSource>, ConfigError> {
+    let named = environment.get("SHUTTERBUG_CONFIG").map(Path::new);
+    file.or(named).map(OwnedSource::read).transpose()
+}
+
+fn from_layers(
+    file: Option<Source<'_>>,
+    environment: &BTreeMap<String, String>,
+) -> Result<Settings, ConfigError> {
+    let layers = Layers { preset: None, file, environment, overrides: &[] };
+    let (raw, _) = raw::sections(raw::merge(layers)?, Document::Service)?;
+    resolve(raw, environment)
 }
 
 fn resolve(raw: Raw, environment: &BTreeMap<String, String>) -> Result<Settings, ConfigError> {
@@ -373,7 +406,7 @@ fn log(raw: &RawLog) -> Result<Log, ConfigError> {
     Ok(Log { format, level })
 }
 
-fn within<T: TryFrom<i64>>(
+pub(super) fn within<T: TryFrom<i64>>(
     key: &'static str,
     value: i64,
     least: i64,
@@ -389,7 +422,7 @@ fn within<T: TryFrom<i64>>(
     fits.ok_or_else(|| out_of_range(key, reason))
 }
 
-fn seconds(key: &'static str, value: f64) -> Result<Duration, ConfigError> {
+pub(super) fn seconds(key: &'static str, value: f64) -> Result<Duration, ConfigError> {
     if value > 0.0 && value <= 86_400.0 {
         Ok(Duration::from_secs_f64(value))
     } else {
@@ -397,11 +430,11 @@ fn seconds(key: &'static str, value: f64) -> Result<Duration, ConfigError> {
     }
 }
 
-fn out_of_range(key: &'static str, reason: &'static str) -> ConfigError {
+pub(super) fn out_of_range(key: &'static str, reason: &'static str) -> ConfigError {
     ConfigError::OutOfRange { key, reason }
 }
 
-fn non_empty(text: String) -> Option<String> {
+pub(super) fn non_empty(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
@@ -467,11 +500,7 @@ mod tests {
         let token = |text: &str, variables: &[(&str, &str)]| {
             let environment: BTreeMap<_, _> =
                 variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            let source = Source { origin: "f", text };
-            resolve(raw::merge(Some(source), &environment).unwrap(), &environment)
-                .unwrap()
-                .discord
-                .token
+            from_layers(Some(Source { origin: "f", text }), &environment).unwrap().discord.token
         };
         let (given, directory) =
             (("SHUTTERBUG_DISCORD_TOKEN", "e"), ("CREDENTIALS_DIRECTORY", credentials.as_str()));

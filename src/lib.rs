@@ -23,6 +23,9 @@
 //!   photo belongs. Knows nothing of diffusion.
 //! * [`stable_diffusion`]: text encoders, transformer, autoencoder, schedule and sampler. Knows
 //!   nothing of Llama.
+//! * [`bridge`]: from the language model's choice of words to the text encoders' input,
+//!   differentiable; at inference captions are simply written anew in the encoders' vocabulary.
+//!   Knows neither model.
 //! * [`nn`]: layers, each written once; [`torch`]: what libtorch needs and tch lacks.
 //!
 //! Learning:
@@ -34,10 +37,9 @@
 //! * [`data`]: dialogues in files: our JSON Lines, PhotoChat.
 //! * [`telemetry`]: the log.
 //!
-//! Not here yet: `bridge` (the differentiable path from the caption's tokens into the text
-//! encoders; at inference they are simply written anew in the encoders' vocabulary), `evaluation`,
-//! `promotion`, `scheduling`, and the local door, `console`.
+//! Not here yet: `evaluation`, `promotion`, `scheduling`, and the local door, `console`.
 
+pub mod bridge;
 pub mod cli;
 pub mod config;
 pub mod daemon;

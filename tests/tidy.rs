@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("prompt", &["dialogue"]),
     ("llama_vision", &["nn", "torch"]),
     ("stable_diffusion", &["nn", "torch"]),
+    ("bridge", &["prompt", "torch"]),
     ("systems", &["dialogue", "llama_vision", "nn", "prompt", "stable_diffusion", "torch"]),
     ("data", &["dialogue"]),
     ("engine", &["dialogue", "systems"]),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::bytes::token_bytes;
 use super::error::{PromptError, PromptLoadError};
 use super::files::{read_json, read_text, require, special_token};
 use super::plain_tokenizer::PlainTokenizer;
@@ -13,6 +14,8 @@ use super::plain_tokenizer::PlainTokenizer;
 const CLIP_WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 const CLIP_BEGIN: &str = "<|startoftext|>";
 const CLIP_END: &str = "<|endoftext|>";
+/// What CLIP's vocabulary writes behind tokens that end a word.
+const CLIP_WORD_END: &str = "</w>";
 /// Positions of CLIP's text encoders.
 const CLIP_POSITIONS: usize = 77;
 /// Positions that Stable Diffusion 3 gives T5.
@@ -143,6 +146,15 @@ impl CaptionTokenizer {
         self.plain.rows()
     }
 
+    /// The tokens of text with the bytes that each writes, CLIP's end-of-word mark left out;
+    /// beginning and end of text are not among them. Meant for CLIP's vocabularies.
+    pub fn written(&self) -> impl Iterator<Item = (u32, Vec<u8>)> {
+        self.plain.text_tokens().filter_map(|(token, id)| {
+            let token = token.strip_suffix(CLIP_WORD_END).unwrap_or(&token);
+            Some((id, token_bytes(token)?))
+        })
+    }
+
     /// Encodes a caption: cut to the encoder's positions with the end-of-text kept, and padded.
     pub fn encode(&self, caption: &str) -> Result<EncodedCaption, PromptError> {
         let tokens = self.plain.encode(caption)?;
@@ -214,7 +226,7 @@ fn clip_json(vocab: &Value, merges: &Value, padding: &str) -> Value {
             "dropout": null,
             "unk_token": null,
             "continuing_subword_prefix": "",
-            "end_of_word_suffix": "</w>",
+            "end_of_word_suffix": CLIP_WORD_END,
             "fuse_unk": false,
             "byte_fallback": false,
             "ignore_merges": false,

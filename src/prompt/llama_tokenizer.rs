@@ -1,5 +1,6 @@
 //! Llama 3's tokenizer: text to ids, ids to bytes, and control tokens kept apart from both.
 
+use std::ops::Range;
 use std::path::Path;
 
 use serde_json::Value;
@@ -101,6 +102,44 @@ impl LlamaTokenizer {
         let bytes: Vec<u8> =
             ids.iter().filter_map(|&id| self.token_bytes(id)).flatten().copied().collect();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// As `decode`, trimmed, with the bytes of the text that each id wrote. Ids that share a
+    /// character share its range; the range is empty where an id wrote nothing that is left.
+    pub fn decode_spans(&self, ids: &[u32]) -> (String, Vec<Range<usize>>) {
+        let mut bytes = Vec::new();
+        let written: Vec<Range<usize>> = ids
+            .iter()
+            .map(|&id| {
+                let begin = bytes.len();
+                bytes.extend_from_slice(self.token_bytes(id).unwrap_or_default());
+                begin..bytes.len()
+            })
+            .collect();
+        let mut text = String::new();
+        // For each byte that was written, the range in the text of the character that it is part of.
+        let mut characters: Vec<Range<usize>> = Vec::with_capacity(bytes.len());
+        let mut push = |character: char, width: usize| {
+            let begin = text.len();
+            text.push(character);
+            characters.extend(std::iter::repeat_n(begin..text.len(), width));
+        };
+        for chunk in bytes.utf8_chunks() {
+            chunk.valid().chars().for_each(|character| push(character, character.len_utf8()));
+            if !chunk.invalid().is_empty() {
+                push(char::REPLACEMENT_CHARACTER, chunk.invalid().len());
+            }
+        }
+        let begin = text.len() - text.trim_start().len();
+        let end = text.trim_end().len().max(begin);
+        let place = |at: usize| at.clamp(begin, end) - begin;
+        let spans = written.into_iter().map(|bytes| match &characters[bytes] {
+            [first, .., last] => place(first.start)..place(last.end),
+            [only] => place(only.start)..place(only.end),
+            [] => 0..0,
+        });
+        let spans = spans.map(|span| if span.is_empty() { 0..0 } else { span }).collect();
+        (text[begin..end].to_owned(), spans)
     }
 
     /// The id of a control token by its text, as in `<|eot_id|>`.

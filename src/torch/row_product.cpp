@@ -1,9 +1,11 @@
 // The matrix is far larger than the caches and every element is used once, so the product runs as
-// fast as memory is read. Four rows at a time, far apart, keep as many long streams of reads going
-// in every thread, which one row after the other, as matrix libraries take them, does not.
+// fast as memory is read. Four rows at a time, some way apart, keep as many long streams of reads
+// going in every thread, which one row after the other, as matrix libraries take them, does not.
 #include "row_product.h"
 
 #include <ATen/Parallel.h>
+#include <algorithm>
+#include <atomic>
 
 // Loops are vectorised for each of these processors apart; vector types would be taken to pieces
 // for the oldest of them first.
@@ -15,8 +17,9 @@
 
 namespace {
 
-// With fewer elements than this a thread is not worth waking.
-constexpr int64_t ELEMENTS_A_THREAD = 1 << 15;
+// Threads take pieces of this size until none is left: one that the machine slows down takes fewer,
+// and nobody waits for it. With fewer elements than this a second thread is not worth waking.
+constexpr int64_t ELEMENTS_A_PIECE = 1 << 17;
 
 // y[0], y[stride], y[2·stride] and y[3·stride] from the rows of these numbers.
 FOR_EVERY_PROCESSOR
@@ -44,17 +47,29 @@ float one_row(const float *weight, const float *x, int64_t inputs) {
   return y;
 }
 
+// y[begin..end].
+void rows(const float *weight, const float *x, float *y, int64_t inputs, int64_t begin,
+          int64_t end) {
+  const int64_t stride = (end - begin) / 4;
+  for (int64_t output = begin; output < begin + stride; ++output) {
+    four_rows(weight + output * inputs, x, y + output, inputs, stride);
+  }
+  for (int64_t output = begin + 4 * stride; output < end; ++output) {
+    y[output] = one_row(weight + output * inputs, x, inputs);
+  }
+}
+
 }  // namespace
 
 void row_product(const float *weight, const float *x, float *y, int64_t inputs, int64_t outputs) {
-  const int64_t grain = ELEMENTS_A_THREAD / (inputs + 1) + 1;
-  at::parallel_for(0, outputs, grain, [&](int64_t begin, int64_t end) {
-    const int64_t stride = (end - begin) / 4;
-    for (int64_t output = begin; output < begin + stride; ++output) {
-      four_rows(weight + output * inputs, x, y + output, inputs, stride);
-    }
-    for (int64_t output = begin + 4 * stride; output < end; ++output) {
-      y[output] = one_row(weight + output * inputs, x, inputs);
+  const int64_t rows_a_piece = std::max<int64_t>(4, ELEMENTS_A_PIECE / (inputs + 1) / 4 * 4);
+  const int64_t pieces = (outputs + rows_a_piece - 1) / rows_a_piece;
+  const int64_t threads = std::min<int64_t>(at::get_num_threads(), pieces);
+  std::atomic<int64_t> next{0};
+  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
+    for (int64_t piece; (piece = next.fetch_add(1)) < pieces;) {
+      const int64_t begin = piece * rows_a_piece;
+      rows(weight, x, y, inputs, begin, std::min(begin + rows_a_piece, outputs));
     }
   });
 }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 fn main() {
-    for file in ["read_sweep.cpp", "row_product.cpp", "row_product.h", "shim.cpp", "shim.h"] {
+    for file in
+        ["autograd.cpp", "read_sweep.cpp", "row_product.cpp", "row_product.h", "shim.cpp", "shim.h"]
+    {
         println!("cargo:rerun-if-changed=src/torch/{file}");
     }
 
@@ -21,6 +23,7 @@ fn main() {
         // Its loops matter in tests too.
         .opt_level(3)
         .flag("-fopenmp")
+        .file("src/torch/autograd.cpp")
         .file("src/torch/read_sweep.cpp")
         .file("src/torch/row_product.cpp")
         .file("src/torch/shim.cpp")

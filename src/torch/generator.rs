@@ -1,8 +1,24 @@
 //! Seeded random draws.
 
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
-use super::shim::RawGenerator;
+use super::shim::{self, RawGenerator};
+
+/// A seed for one purpose among all that `seed` serves: BLAKE3 of both. Draws for different
+/// purposes are independent, in whatever order they are made.
+pub fn derived_seed(seed: u64, purpose: &str) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes()).update(purpose.as_bytes());
+    let mut bytes = [0; 8];
+    hasher.finalize_xof().fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+/// A mask of `sizes` for dropout: 1 / `keep` with probability `keep`, otherwise 0; in a dtype and
+/// drawn on the device itself, so that the draws of one seed differ between kinds of devices.
+pub fn dropout_mask(seed: u64, keep: f64, sizes: &[i64], options: (Kind, Device)) -> Tensor {
+    shim::keep_mask(seed, keep, sizes, options)
+}
 
 /// A CPU generator; its draws equal those of Python's `torch.Generator().manual_seed(seed)`.
 ///

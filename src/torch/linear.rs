@@ -5,7 +5,8 @@ use tch::Tensor;
 use super::shim;
 
 /// `x [.., inputs]` times `weight [outputs, inputs]` transposed, plus `bias [outputs]`: `[..,
-/// outputs]`, as libtorch's `linear`, on any device and in any dtype.
+/// outputs]`, as libtorch's `linear`, on any device and in x's dtype, to which weight and bias are
+/// cast.
 ///
 /// A single float32 row on the CPU that needs no derivative, which is what decoding consists of,
 /// takes a kernel of our own that reads the weight at the speed of memory; libtorch's reaches

@@ -1,18 +1,26 @@
-//! What libtorch needs and tch lacks: device choice, the weights reader, seeded generators and
-//! memory figures. Knows no model.
+//! What libtorch needs and tch lacks: device choice, the reader and the writer of weights, seeded
+//! generators, derivatives and recomputation, fused AdamW, and memory figures. Knows no model.
 
+mod adamw;
+mod autograd;
 mod device;
 mod generator;
+mod initial;
 mod linear;
 mod memory;
+mod save;
 mod shim;
 mod weights;
 
+pub use adamw::{AdamW, FusedAdamW};
+pub use autograd::{gradient_norm, gradients, recompute, scale_in_place};
 pub use device::{Compute, DeviceChoice, DeviceError, Precision};
-pub use generator::Generator;
+pub use generator::{Generator, derived_seed, dropout_mask};
+pub use initial::Initial;
 pub use linear::linear;
 pub use memory::{
     AcceleratorMemory, accelerator_memory, available_memory_bytes, keep_freed_memory,
     read_bytes_per_s, reset_accelerator_peak, resident_bytes_max,
 };
-pub use weights::{Checkpoint, LoadError, Weights};
+pub use save::{SaveError, SaveKind, write_safetensors};
+pub use weights::{Checkpoint, LoadError, Parameters, Weights};

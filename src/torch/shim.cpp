@@ -37,7 +37,9 @@ bool is_plain_row(const at::Tensor &x, const at::Tensor &weight, const at::Tenso
 
 at::Tensor linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &bias) {
   if (!is_plain_row(x, weight, bias)) {
-    return at::linear(x, weight, bias);
+    // Weights that are trained are float32 beside a model that runs in another format.
+    const auto cast = [&](const at::Tensor &t) { return t.defined() ? t.to(x.scalar_type()) : t; };
+    return at::linear(x, cast(weight), cast(bias));
   }
   auto sizes = x.sizes().vec();
   sizes.back() = weight.size(0);
@@ -96,6 +98,24 @@ void *shutterbug_randn(void *generator, const int64_t *sizes, size_t rank, char 
 void *shutterbug_rand(void *generator, const int64_t *sizes, size_t rank, char **error) {
   return guarded(error, [&] {
     return at::rand(at::IntArrayRef(sizes, rank), as_generator(generator), at::kFloat);
+  });
+}
+
+void *shutterbug_keep_mask(uint64_t seed, double keep, const int64_t *sizes, size_t rank, int kind,
+                           int device, char **error) {
+  return guarded(error, [&] {
+    // A negative index is the CPU, as in tch.
+    const auto place = device < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, device);
+    auto generator = device < 0 ? at::detail::createCPUGenerator(seed)
+                                : at::globalContext()
+                                      .getAcceleratorHooksInterface(at::kCUDA)
+                                      .getNewGenerator(place.index());
+    generator.set_current_seed(seed);
+    const auto options =
+        at::TensorOptions().dtype(static_cast<at::ScalarType>(kind)).device(place);
+    return at::empty(at::IntArrayRef(sizes, rank), options)
+        .bernoulli_(keep, generator)
+        .div_(keep);
   });
 }
 

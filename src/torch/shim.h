@@ -31,9 +31,51 @@ void shutterbug_generator_free(void *generator);
 void *shutterbug_randn(void *generator, const int64_t *sizes, size_t rank, char **error);
 void *shutterbug_rand(void *generator, const int64_t *sizes, size_t rank, char **error);
 
+// Draws of 0 or 1 / keep, the latter with probability `keep`, on a device and in a dtype.
+void *shutterbug_keep_mask(uint64_t seed, double keep, const int64_t *sizes, size_t rank, int kind,
+                           int device, char **error);
+
 // Memory of the current accelerator in bytes; 0 where there is none.
 int shutterbug_accelerator_memory(uint64_t *free_bytes, uint64_t *total_bytes, uint64_t *peak_bytes);
 void shutterbug_accelerator_reset_peak(void);
+
+// Whether operations are being recorded for derivatives, on this thread.
+int shutterbug_grad_enabled(void);
+
+// Number of the next operation that is recorded on this thread.
+uint64_t shutterbug_sequence_number(void);
+
+// Derivatives of a scalar by each of `count` tensors, zeros where it does not depend on one. 1 if
+// all went well.
+int shutterbug_gradients(const void *loss, const void *const *of, size_t count, void **gradients,
+                         char **error);
+
+// Computes a block again: takes over `inputs`, hands over `outputs`. 0 if it failed, with the
+// reason given to shutterbug_set_message. May run on another thread.
+typedef int (*shutterbug_run_body)(void *closure, void **inputs, size_t inputs_count, void **outputs,
+                                   size_t outputs_count, void *message);
+void shutterbug_set_message(void *message, const char *text, size_t length);
+
+// Cuts the graph between `inputs` and `outputs`, which were computed from `given` (the inputs
+// without their histories) since operation `begun`: `results` are the outputs without the block's
+// activations, which `closure` brings about again in the backward pass. `closure` is taken over.
+int shutterbug_recompute(const void *const *inputs, const void *const *given, size_t inputs_count,
+                         const void *const *outputs, size_t outputs_count, uint64_t begun,
+                         void *closure, shutterbug_run_body run, void (*release)(void *),
+                         void **results, char **error);
+
+// One step of AdamW in place on `count` tensors; counts up `steps`.
+int shutterbug_fused_adamw(const void *const *parameters, const void *const *gradients,
+                           const void *const *first_moments, const void *const *second_moments,
+                           const void *const *steps, size_t count, double learning_rate,
+                           double beta1, double beta2, double weight_decay, double epsilon,
+                           char **error);
+
+// The 2-norm of all elements of all tensors together.
+int shutterbug_norm(const void *const *tensors, size_t count, double *norm, char **error);
+
+// Multiplies all tensors in place.
+int shutterbug_scale(const void *const *tensors, size_t count, double factor, char **error);
 
 #ifdef __cplusplus
 }

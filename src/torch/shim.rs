@@ -1,11 +1,15 @@
 //! The Rust side of `shim.h`.
 #![allow(unsafe_code)]
 
+use std::any::Any;
+use std::borrow::Borrow;
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 unsafe extern "C" {
@@ -41,25 +45,103 @@ unsafe extern "C" {
         rank: usize,
         error: *mut *mut c_char,
     ) -> *mut C_tensor;
+    fn shutterbug_keep_mask(
+        seed: u64,
+        keep: f64,
+        sizes: *const i64,
+        rank: usize,
+        kind: c_int,
+        device: c_int,
+        error: *mut *mut c_char,
+    ) -> *mut C_tensor;
+    fn shutterbug_grad_enabled() -> c_int;
+    fn shutterbug_sequence_number() -> u64;
+    fn shutterbug_gradients(
+        loss: *const C_tensor,
+        of: *const *const C_tensor,
+        count: usize,
+        gradients: *mut *mut C_tensor,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    fn shutterbug_set_message(message: *mut c_void, text: *const c_char, length: usize);
+    fn shutterbug_recompute(
+        inputs: *const *const C_tensor,
+        given: *const *const C_tensor,
+        inputs_count: usize,
+        outputs: *const *const C_tensor,
+        outputs_count: usize,
+        begun: u64,
+        closure: *mut c_void,
+        run: RunBody,
+        release: extern "C" fn(*mut c_void),
+        results: *mut *mut C_tensor,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    fn shutterbug_fused_adamw(
+        parameters: *const *const C_tensor,
+        gradients: *const *const C_tensor,
+        first_moments: *const *const C_tensor,
+        second_moments: *const *const C_tensor,
+        steps: *const *const C_tensor,
+        count: usize,
+        learning_rate: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        epsilon: f64,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    fn shutterbug_norm(
+        tensors: *const *const C_tensor,
+        count: usize,
+        norm: *mut f64,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    fn shutterbug_scale(
+        tensors: *const *const C_tensor,
+        count: usize,
+        factor: f64,
+        error: *mut *mut c_char,
+    ) -> c_int;
     fn shutterbug_accelerator_memory(free: *mut u64, total: *mut u64, peak: *mut u64) -> c_int;
     fn shutterbug_accelerator_reset_peak();
     fn free(memory: *mut c_void);
 }
 
-/// Takes what a shim function returned; panics with libtorch's own message where it failed, as
-/// tch's plain calls do.
+/// Panics with libtorch's own message, as tch's plain calls do.
+fn fail(error: *mut c_char) -> ! {
+    // SAFETY: a failure comes with a message that malloc made.
+    let message = unsafe {
+        let message = CStr::from_ptr(error).to_string_lossy().into_owned();
+        free(error.cast());
+        message
+    };
+    panic!("libtorch: {}", message.lines().next().unwrap_or_default());
+}
+
+/// Takes the tensor that a shim function returned.
 fn take(tensor: *mut C_tensor, error: *mut c_char) -> Tensor {
     if tensor.is_null() {
-        // SAFETY: a null tensor comes with a message that malloc made.
-        let message = unsafe {
-            let message = CStr::from_ptr(error).to_string_lossy().into_owned();
-            free(error.cast());
-            message
-        };
-        panic!("libtorch: {}", message.lines().next().unwrap_or_default());
+        fail(error);
     }
     // SAFETY: the shim returns a fresh heap tensor that nobody else frees.
     unsafe { Tensor::from_ptr(tensor) }
+}
+
+fn check(fine: c_int, error: *mut c_char) {
+    if fine == 0 {
+        fail(error);
+    }
+}
+
+fn pointers(tensors: &[impl Borrow<Tensor>]) -> Vec<*const C_tensor> {
+    tensors.iter().map(|tensor| tensor.borrow().as_ptr()).collect()
+}
+
+/// Tensors that the shim made and that are now ours.
+fn take_all(tensors: &[*mut C_tensor]) -> Vec<Tensor> {
+    // SAFETY: each is a fresh heap tensor that nobody else frees.
+    tensors.iter().map(|&tensor| unsafe { Tensor::from_ptr(tensor) }).collect()
 }
 
 pub(super) fn load_cuda() -> bool {
@@ -151,6 +233,199 @@ impl Drop for RawGenerator {
         // SAFETY: made by shutterbug_generator_new, freed once.
         unsafe { shutterbug_generator_free(self.0) }
     }
+}
+
+/// Draws of 0 or 1 / `keep`.
+pub(super) fn keep_mask(
+    seed: u64,
+    keep: f64,
+    sizes: &[i64],
+    (kind, device): (Kind, Device),
+) -> Tensor {
+    let index = match device {
+        Device::Cuda(index) => index as c_int,
+        _ => -1,
+    };
+    let (kind, mut error) = (kind as c_int, ptr::null_mut());
+    // SAFETY: the sizes outlive the call.
+    let mask = unsafe {
+        let (sizes, rank) = (sizes.as_ptr(), sizes.len());
+        shutterbug_keep_mask(seed, keep, sizes, rank, kind, index, &raw mut error)
+    };
+    take(mask, error)
+}
+
+pub(super) fn grad_enabled() -> bool {
+    // SAFETY: no preconditions.
+    unsafe { shutterbug_grad_enabled() == 1 }
+}
+
+pub(super) fn sequence_number() -> u64 {
+    // SAFETY: no preconditions.
+    unsafe { shutterbug_sequence_number() }
+}
+
+pub(super) fn gradients(loss: &Tensor, of: &[impl Borrow<Tensor>]) -> Vec<Tensor> {
+    let mut error = ptr::null_mut();
+    let mut gradients = vec![ptr::null_mut(); of.len()];
+    // SAFETY: the tensors outlive the call; there is room for as many results.
+    let fine = unsafe {
+        let of = pointers(of);
+        let results = gradients.as_mut_ptr();
+        shutterbug_gradients(loss.as_ptr(), of.as_ptr(), of.len(), results, &raw mut error)
+    };
+    check(fine, error);
+    take_all(&gradients)
+}
+
+/// A block of operations that can be run again, on whichever thread differentiates it.
+pub(super) type Block = Box<dyn Fn(&[Tensor]) -> Vec<Tensor> + Send>;
+
+type RunBody = extern "C" fn(
+    *mut c_void,
+    *mut *mut C_tensor,
+    usize,
+    *mut *mut C_tensor,
+    usize,
+    *mut c_void,
+) -> c_int;
+
+/// Runs a block for the shim. A panic stops here and becomes the shim's message.
+extern "C" fn run_block(
+    closure: *mut c_void,
+    inputs: *mut *mut C_tensor,
+    inputs_count: usize,
+    outputs: *mut *mut C_tensor,
+    outputs_count: usize,
+    message: *mut c_void,
+) -> c_int {
+    // SAFETY: `closure` is what `recompute` boxed; the inputs are handed over; there is room for
+    // the outputs.
+    let (block, inputs, outputs) = unsafe {
+        (
+            &*closure.cast_const().cast::<Block>(),
+            take_all(std::slice::from_raw_parts(inputs, inputs_count)),
+            std::slice::from_raw_parts_mut(outputs, outputs_count),
+        )
+    };
+    let failure = match catch_unwind(AssertUnwindSafe(|| block(&inputs))) {
+        Ok(made) if made.len() == outputs.len() => {
+            for (place, tensor) in outputs.iter_mut().zip(made) {
+                *place = tensor.as_ptr().cast_mut();
+                // Its owner is now the shim.
+                mem::forget(tensor);
+            }
+            return 1;
+        }
+        Ok(made) => format!("it made {} tensors after {outputs_count}", made.len()),
+        Err(panic) => panic_message(panic.as_ref()),
+    };
+    // SAFETY: the message is the shim's own string; the text outlives the call.
+    unsafe { shutterbug_set_message(message, failure.as_ptr().cast(), failure.len()) };
+    0
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("it panicked")
+        .to_owned()
+}
+
+extern "C" fn release_block(closure: *mut c_void) {
+    // SAFETY: `closure` is what `recompute` boxed, given back once.
+    drop(unsafe { Box::from_raw(closure.cast::<Block>()) });
+}
+
+/// See `shutterbug_recompute`.
+pub(super) fn recompute(
+    inputs: &[Tensor],
+    given: &[Tensor],
+    outputs: &[Tensor],
+    begun: u64,
+    block: Block,
+) -> Vec<Tensor> {
+    let mut error = ptr::null_mut();
+    let mut results = vec![ptr::null_mut(); outputs.len()];
+    let closure = Box::into_raw(Box::new(block)).cast();
+    // SAFETY: the tensors outlive the call; there is room for as many results as outputs; the
+    // closure is given up.
+    let fine = unsafe {
+        let (inputs, given, outputs) = (pointers(inputs), pointers(given), pointers(outputs));
+        shutterbug_recompute(
+            inputs.as_ptr(),
+            given.as_ptr(),
+            inputs.len(),
+            outputs.as_ptr(),
+            outputs.len(),
+            begun,
+            closure,
+            run_block,
+            release_block,
+            results.as_mut_ptr(),
+            &raw mut error,
+        )
+    };
+    check(fine, error);
+    take_all(&results)
+}
+
+/// Learning rate, both decays of the moments, weight decay and epsilon.
+pub(super) struct AdamWFactors {
+    pub(super) learning_rate: f64,
+    pub(super) betas: [f64; 2],
+    pub(super) weight_decay: f64,
+    pub(super) epsilon: f64,
+}
+
+/// One step on lists of equal length; `state` is first moments, second moments and steps.
+pub(super) fn fused_adamw(
+    parameters: &[impl Borrow<Tensor>],
+    gradients: &[impl Borrow<Tensor>],
+    state: [&[Tensor]; 3],
+    factors: &AdamWFactors,
+) {
+    let mut error = ptr::null_mut();
+    let [first, second, steps] = state.map(pointers);
+    // SAFETY: five lists of as many tensors, which the caller checked, and which outlive the call.
+    let fine = unsafe {
+        let (parameters, gradients) = (pointers(parameters), pointers(gradients));
+        shutterbug_fused_adamw(
+            parameters.as_ptr(),
+            gradients.as_ptr(),
+            first.as_ptr(),
+            second.as_ptr(),
+            steps.as_ptr(),
+            parameters.len(),
+            factors.learning_rate,
+            factors.betas[0],
+            factors.betas[1],
+            factors.weight_decay,
+            factors.epsilon,
+            &raw mut error,
+        )
+    };
+    check(fine, error);
+}
+
+pub(super) fn norm(tensors: &[impl Borrow<Tensor>]) -> f64 {
+    let (mut norm, mut error) = (0.0, ptr::null_mut());
+    let tensors = pointers(tensors);
+    // SAFETY: the tensors outlive the call.
+    let fine =
+        unsafe { shutterbug_norm(tensors.as_ptr(), tensors.len(), &raw mut norm, &raw mut error) };
+    check(fine, error);
+    norm
+}
+
+pub(super) fn scale(tensors: &[impl Borrow<Tensor>], factor: f64) {
+    let mut error = ptr::null_mut();
+    let tensors = pointers(tensors);
+    // SAFETY: the tensors outlive the call.
+    let fine = unsafe { shutterbug_scale(tensors.as_ptr(), tensors.len(), factor, &raw mut error) };
+    check(fine, error);
 }
 
 /// (free, total, peak allocated) bytes of the accelerator, if there is one.

@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memmap2::{MmapMut, MmapOptions, UncheckedAdvice};
 use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
 use super::device::Compute;
+use super::initial::Initial;
 use super::shim;
 
 /// Why weights could not be loaded. Every message names the file and, where there is one, the
@@ -302,12 +303,52 @@ enum Source {
     Shapes,
     /// Normal draws of standard deviation 0.02, made on the device: for benchmarks.
     Random,
+    /// What each weight is before any training, drawn from this seed.
+    Fresh(u64),
+}
+
+impl Source {
+    fn tensor(
+        &self,
+        name: &str,
+        expected: &[i64],
+        compute: Compute,
+        initial: impl FnOnce(u64) -> Tensor,
+    ) -> Result<Tensor, LoadError> {
+        let options = (compute.kind, compute.device);
+        Ok(match self {
+            Self::Checkpoint(checkpoint) => checkpoint.tensor(name, expected, compute)?,
+            Self::Shapes => Tensor::zeros([1], options).expand(expected, false),
+            Self::Random => Tensor::randn(expected, options) * 0.02,
+            Self::Fresh(seed) => initial(*seed).to_device(compute.device).to_kind(compute.kind),
+        })
+    }
+}
+
+/// Which weights are to be trained.
+enum Training {
+    None,
+    /// Those whose full names begin with one of these.
+    Below(Vec<String>),
+}
+
+/// Tensors by their full Hugging Face names.
+pub type Parameters = BTreeMap<String, Tensor>;
+
+/// What was handed out.
+#[derive(Default)]
+struct Account {
+    asked: BTreeMap<String, Vec<i64>>,
+    /// In training alone: what is trained, and what stays as it is.
+    trained: Parameters,
+    kept: Parameters,
 }
 
 struct Shared {
     source: Source,
     compute: Compute,
-    asked: Mutex<BTreeMap<String, Vec<i64>>>,
+    training: Training,
+    account: Mutex<Account>,
 }
 
 /// A reader of weights below one name prefix.
@@ -322,25 +363,40 @@ pub struct Weights {
 }
 
 impl Weights {
-    fn over(source: Source, compute: Compute) -> Self {
-        let shared = Shared { source, compute, asked: Mutex::default() };
+    fn over(source: Source, compute: Compute, training: Training) -> Self {
+        let shared = Shared { source, compute, training, account: Mutex::default() };
         Self { shared: Arc::new(shared), prefix: String::new() }
     }
 
     /// Reads from `checkpoint`, converting to `compute`'s device and format.
     pub fn new(checkpoint: Checkpoint, compute: Compute) -> Self {
-        Self::over(Source::Checkpoint(checkpoint), compute)
+        Self::over(Source::Checkpoint(checkpoint), compute, Training::None)
+    }
+
+    /// Reads from `checkpoint` for full training: every parameter whose full name begins with one
+    /// of `below` (`""` is all) is a leaf that requires gradients, in float32 storage of its own
+    /// whatever the running format; layers cast where they use it. All else is as with `new`.
+    pub fn trainable(checkpoint: Checkpoint, compute: Compute, below: &[&str]) -> Self {
+        let below = below.iter().map(|&prefix| prefix.to_owned()).collect();
+        Self::over(Source::Checkpoint(checkpoint), compute, Training::Below(below))
+    }
+
+    /// Makes a model from nothing for full training: every parameter is a float32 leaf that
+    /// requires gradients, with the usual initial values of its kind of layer, drawn from `seed`
+    /// and its name.
+    pub fn fresh(seed: u64, compute: Compute) -> Self {
+        Self::over(Source::Fresh(seed), compute, Training::Below(vec![String::new()]))
     }
 
     /// Answers every question with a tensor of that shape that occupies no memory: loading a
     /// model from it records the model's table of names.
     pub fn shapes_only() -> Self {
-        Self::over(Source::Shapes, Compute::CPU)
+        Self::over(Source::Shapes, Compute::CPU, Training::None)
     }
 
     /// Answers with small normal draws, for benchmarks at sizes that nobody has on disk.
     pub fn random(compute: Compute) -> Self {
-        Self::over(Source::Random, compute)
+        Self::over(Source::Random, compute, Training::None)
     }
 
     /// The reader one step further down.
@@ -363,24 +419,82 @@ impl Weights {
         }
     }
 
-    /// The tensor `name` below this prefix, which must have shape `expected`; in the running
-    /// device and format.
-    pub fn tensor(&self, name: &str, expected: &[i64]) -> Result<Tensor, LoadError> {
-        self.tensor_as(name, expected, self.shared.compute.kind)
+    /// The parameter `name` below this prefix, which must have shape `expected`; on the running
+    /// device and in the running format, or float32 where it is trained. From nothing it begins as
+    /// `initial`. Whoever asks twice gets the same tensor, where it is trained.
+    pub fn parameter(
+        &self,
+        name: &str,
+        expected: &[i64],
+        initial: Initial,
+    ) -> Result<Tensor, LoadError> {
+        let name = self.full_name(name);
+        let Shared { source, compute, training, .. } = &*self.shared;
+        let draw = |seed| initial.draw(expected, seed, &name);
+        let trains = match training {
+            Training::None => false,
+            Training::Below(prefixes) => prefixes.iter().any(|prefix| name.starts_with(prefix)),
+        };
+        if !trains {
+            let tensor = source.tensor(&name, expected, *compute, draw)?;
+            self.keep_account(name, expected, &tensor);
+            return Ok(tensor);
+        }
+        let mut account = self.account();
+        if let Some(tensor) = account.trained.get(&name) {
+            return Ok(tensor.shallow_clone());
+        }
+        let single = Compute { kind: Kind::Float, ..*compute };
+        // A copy: the file's own pages are neither aligned nor ours to write to.
+        let leaf = source.tensor(&name, expected, single, draw)?.copy().set_requires_grad(true);
+        account.asked.insert(name.clone(), expected.to_vec());
+        account.trained.insert(name, leaf.shallow_clone());
+        Ok(leaf)
     }
 
-    /// As `tensor`, in a format of its own (such as float32 for a VAE beside a bf16 model).
-    pub fn tensor_as(&self, name: &str, expected: &[i64], kind: Kind) -> Result<Tensor, LoadError> {
+    /// The tensor `name` below this prefix, which must have shape `expected` and is never trained;
+    /// in the running device and format. From nothing it is what `make` gives, in float32 on the
+    /// CPU.
+    pub fn buffer(
+        &self,
+        name: &str,
+        expected: &[i64],
+        make: impl FnOnce() -> Tensor,
+    ) -> Result<Tensor, LoadError> {
         let name = self.full_name(name);
-        let compute = Compute { kind, ..self.shared.compute };
-        let tensor = match &self.shared.source {
-            Source::Checkpoint(checkpoint) => checkpoint.tensor(&name, expected, compute)?,
-            Source::Shapes => Tensor::zeros([1], (kind, compute.device)).expand(expected, false),
-            Source::Random => Tensor::randn(expected, (kind, compute.device)) * 0.02,
-        };
-        let mut asked = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.insert(name, expected.to_vec());
+        let tensor = self.shared.source.tensor(&name, expected, self.shared.compute, |_| make())?;
+        self.keep_account(name, expected, &tensor);
         Ok(tensor)
+    }
+
+    /// As `buffer`, of zeros from nothing: for files that hold other things than a model.
+    pub fn tensor(&self, name: &str, expected: &[i64]) -> Result<Tensor, LoadError> {
+        self.buffer(name, expected, || Tensor::zeros(expected, tch::kind::FLOAT_CPU))
+    }
+
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.shared.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep_account(&self, name: String, expected: &[i64], tensor: &Tensor) {
+        let mut account = self.account();
+        account.asked.insert(name.clone(), expected.to_vec());
+        if !matches!(self.shared.training, Training::None) {
+            account.kept.insert(name, tensor.shallow_clone());
+        }
+    }
+
+    /// The parameters that are trained, of those asked for so far: the very tensors that the model
+    /// computes with.
+    pub fn parameters(&self) -> Parameters {
+        shared(&self.account().trained).collect()
+    }
+
+    /// All tensors asked for so far, trained or not: what a file of the model holds. Empty unless
+    /// some are trained.
+    pub fn tensors(&self) -> Parameters {
+        let account = self.account();
+        shared(&account.trained).chain(shared(&account.kept)).collect()
     }
 
     /// Whether the checkpoint has `name` below this prefix. Without a checkpoint: yes.
@@ -389,13 +503,13 @@ impl Weights {
             Source::Checkpoint(checkpoint) => {
                 checkpoint.entries.contains_key(&self.full_name(name))
             }
-            Source::Shapes | Source::Random => true,
+            Source::Shapes | Source::Random | Source::Fresh(_) => true,
         }
     }
 
     /// Every name asked for so far, with its shape.
     pub fn asked(&self) -> BTreeMap<String, Vec<i64>> {
-        self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.account().asked.clone()
     }
 
     /// Fails if the checkpoint holds a tensor that nobody asked for and whose name ends with none
@@ -420,4 +534,8 @@ impl Weights {
             }),
         }
     }
+}
+
+fn shared(tensors: &Parameters) -> impl Iterator<Item = (String, Tensor)> {
+    tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
 }

@@ -273,7 +273,7 @@ fn adapters_change_logits_and_receive_gradients_as_in_the_reference() {
                 .map(|part| tensor(&format!("{name}.{part}")).copy().set_requires_grad(true));
             (name.clone(), Lora { a, b, scale: *scale })
         };
-        let adapter = Adapter { layers: layers.iter().map(lora).collect() };
+        let adapter = Adapter::of_layers(layers.iter().map(lora).collect());
         let case = &reference.facts.cases[0];
         let seen = model.perceive(&reference.photos(0), Some(&adapter));
         let logits = model.logits(&[Prompt { ids: &case.ids, photos: &seen }], Some(&adapter));

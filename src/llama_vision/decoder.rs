@@ -11,8 +11,10 @@ use tch::Tensor;
 use super::cache::{Cache, LayerCache, PhotoKeys, TextKeys};
 use super::config::{Embeddings, TextConfig};
 use super::reading::Reading;
-use crate::nn::{Adapter, Bias, Embedding, Linear, Mask, RmsNorm, Rotary, attend};
-use crate::torch::{LoadError, Weights};
+use crate::nn::{
+    Activations, Adapter, Bias, Embedding, Gate, Linear, Mask, RmsNorm, Rotary, attend,
+};
+use crate::torch::{LoadError, Weights, recompute};
 
 /// What all layers need to know about one pass over some positions.
 pub(super) struct Pass<'a> {
@@ -45,12 +47,56 @@ pub(super) enum PhotoSource<'a> {
     Kept,
 }
 
+/// A pass without a cache that owns what it needs, for layers that are computed again when nothing
+/// else is left of the call. The photos' states are handed over apart.
+struct OwnedPass {
+    rotary: Rotary,
+    /// `None` is causal.
+    mask: Option<Tensor>,
+    photos: Option<(Vec<Reading>, Option<Tensor>)>,
+    adapter: Option<Adapter>,
+}
+
+impl OwnedPass {
+    fn of(pass: &Pass<'_>) -> Self {
+        Self {
+            rotary: pass.rotary.clone(),
+            mask: match pass.mask {
+                Mask::Additive(mask) => Some(mask.shallow_clone()),
+                Mask::Causal => None,
+                Mask::None => unreachable!("several positions without a cache are masked"),
+            },
+            photos: pass.photos.as_ref().map(|photos| match photos.source {
+                PhotoSource::States(_, readings) => {
+                    (readings.to_vec(), photos.seeing_bt1.map(Tensor::shallow_clone))
+                }
+                PhotoSource::Kept => unreachable!("there is no cache"),
+            }),
+            adapter: pass.adapter.cloned(),
+        }
+    }
+
+    fn with_states<'a>(&'a self, states_1sd: Option<&'a Tensor>) -> Pass<'a> {
+        let photos = states_1sd.zip(self.photos.as_ref());
+        Pass {
+            rotary: self.rotary.clone(),
+            mask: self.mask.as_ref().map_or(Mask::Causal, Mask::Additive),
+            photos: photos.map(|(states_1sd, (readings, seeing_bt1))| PhotoPass {
+                source: PhotoSource::States(states_1sd, readings),
+                seeing_bt1: seeing_bt1.as_ref(),
+            }),
+            adapter: self.adapter.as_ref(),
+        }
+    }
+}
+
 /// Embedding, layers, norm and head.
 pub(super) struct Decoder {
     embedding: Embedding,
     layers: Vec<Layer>,
     norm: RmsNorm,
     head: Linear,
+    activations: Activations,
 }
 
 impl Decoder {
@@ -64,17 +110,18 @@ impl Decoder {
             .collect::<Result<_, _>>()?;
         let head = weights.at("lm_head");
         let head = if config.embeddings == Embeddings::Tied && !head.has("weight") {
-            Linear::sharing(&head, embedding.weight().narrow(0, 0, config.vocabulary))
+            Linear::sharing(&head, embedding.weight(), config.vocabulary)
         } else {
             Linear::load(&head, config.width, config.vocabulary, Bias::No)?
         };
         let norm = RmsNorm::load(&model.at("norm"), config.width, config.rms_norm_epsilon)?;
-        Ok(Self { embedding, layers, norm, head })
+        Ok(Self { embedding, layers, norm, head, activations: Activations::default() })
     }
 
-    /// The two tables with a row per token: embedding `[v + 8, d]` and head `[v, d]`.
-    pub(super) fn token_tables(&self) -> [&Tensor; 2] {
-        [self.embedding.weight(), self.head.weight()]
+    /// The two tables with a row per token, by name: embedding `[v + 8, d]` and head `[v, d]`.
+    pub(super) fn token_tables(&self) -> [(&str, Tensor); 2] {
+        let (embedding, head) = (&self.embedding, &self.head);
+        [(embedding.name(), embedding.weight().shallow_clone()), (head.name(), head.weight())]
     }
 
     /// A cache with nothing in it.
@@ -94,12 +141,21 @@ impl Decoder {
         pass: &Pass<'_>,
         mut cache: Option<&mut Cache>,
     ) -> Tensor {
-        let mut hidden_btd = self.embedding.forward(ids_bt);
+        let mut hidden_btd = self.embedding.forward_adapted(ids_bt, pass.adapter);
         for (index, layer) in self.layers.iter().enumerate() {
             let kept = cache.as_deref_mut().map(|cache| &mut cache.layers[index]);
-            hidden_btd = layer.forward(hidden_btd, pass, kept);
+            hidden_btd = match (self.activations, kept) {
+                (Activations::Recompute, None) => layer.forward_recomputed(hidden_btd, pass),
+                (_, kept) => layer.forward(hidden_btd, pass, kept),
+            };
         }
         self.norm.forward(&hidden_btd)
+    }
+
+    /// What training passes keep from now on; passes without gradients and with a cache are as
+    /// they were.
+    pub(super) fn set_activations(&mut self, activations: Activations) {
+        self.activations = activations;
     }
 
     /// Hidden states `[.., d]` to logits `[.., v]` in the running dtype.
@@ -109,6 +165,7 @@ impl Decoder {
 }
 
 /// One pre-norm decoder layer.
+#[derive(Clone)]
 struct Layer {
     attention_norm: RmsNorm,
     reads: Reads,
@@ -119,6 +176,7 @@ struct Layer {
 }
 
 /// What a layer's attention reads.
+#[derive(Clone)]
 enum Reads {
     Text(Attention),
     Photos(CrossAttention),
@@ -143,6 +201,20 @@ impl Layer {
         })
     }
 
+    /// As `forward` without a cache, keeping nothing but what goes in.
+    fn forward_recomputed(&self, x_btd: Tensor, pass: &Pass<'_>) -> Tensor {
+        let mut inputs = vec![x_btd];
+        if let Some(PhotoPass { source: PhotoSource::States(states_1sd, _), .. }) = pass.photos {
+            inputs.push(states_1sd.shallow_clone());
+        }
+        let (layer, pass) = (self.clone(), OwnedPass::of(pass));
+        let mut outputs = recompute(&inputs, move |inputs| {
+            let pass = pass.with_states(inputs.get(1));
+            vec![layer.forward(inputs[0].shallow_clone(), &pass, None)]
+        });
+        outputs.pop().expect("the block above makes one tensor")
+    }
+
     fn forward(&self, x_btd: Tensor, pass: &Pass<'_>, kept: Option<&mut LayerCache>) -> Tensor {
         match (&self.reads, kept) {
             (Reads::Text(attention), kept) => {
@@ -163,13 +235,13 @@ impl Layer {
                 });
                 let normed = self.attention_norm.forward(&x_btd);
                 let attended = attention.forward(&normed, photos.source, keys, pass.adapter);
-                let x_btd = x_btd + attention.attention_gate.tanh() * attended;
+                let x_btd = x_btd + attention.attention_gate.weigh(&attended);
                 let fed = self.feed_forward(&x_btd, pass.adapter);
                 let fed = match photos.seeing_bt1 {
                     Some(seeing_bt1) => fed * seeing_bt1,
                     None => fed,
                 };
-                x_btd + attention.feed_forward_gate.tanh() * fed
+                x_btd + attention.feed_forward_gate.weigh(&fed)
             }
         }
     }
@@ -192,6 +264,7 @@ fn join_heads(x: &Tensor) -> Tensor {
 }
 
 /// Grouped-query self-attention with rotary positions.
+#[derive(Clone)]
 struct Attention {
     head_width: i64,
     query: Linear,
@@ -231,12 +304,13 @@ impl Attention {
 
 /// Cross-attention from the text to the photos, queries and keys normalised, with the gates of
 /// the layer that it stands in.
+#[derive(Clone)]
 struct CrossAttention {
     attention: Attention,
     query_norm: RmsNorm,
     key_norm: RmsNorm,
-    attention_gate: Tensor,
-    feed_forward_gate: Tensor,
+    attention_gate: Gate,
+    feed_forward_gate: Gate,
 }
 
 impl CrossAttention {
@@ -248,8 +322,8 @@ impl CrossAttention {
             query_norm: norm("q_norm")?,
             key_norm: norm("k_norm")?,
             attention: Attention::load(&attention, config)?,
-            attention_gate: weights.tensor("cross_attn_attn_gate", &[1])?,
-            feed_forward_gate: weights.tensor("cross_attn_mlp_gate", &[1])?,
+            attention_gate: Gate::load(weights, "cross_attn_attn_gate")?,
+            feed_forward_gate: Gate::load(weights, "cross_attn_mlp_gate")?,
         })
     }
 
@@ -284,6 +358,9 @@ impl CrossAttention {
     /// Keys and values `[1, g, s, e]` of all photos of the batch.
     fn keys(&self, states_1sd: &Tensor, adapter: Option<&Adapter>) -> (Tensor, Tensor) {
         let Attention { head_width, key, value, .. } = &self.attention;
+        // One use a layer, so that gradients add up in the same order whether layers are computed
+        // again or not.
+        let states_1sd = &states_1sd.alias();
         let key = split_heads(&key.forward(states_1sd, adapter), *head_width);
         let value = split_heads(&value.forward(states_1sd, adapter), *head_width);
         (self.key_norm.forward(&key), value)

@@ -3,6 +3,7 @@
 //! Axes in names: n photo, k tile, p position within a tile, f feature width, b sequence,
 //! t position, s photo position, d width, v vocabulary.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use tch::{Kind, Tensor, no_grad};
@@ -13,7 +14,7 @@ use super::decoder::Decoder;
 use super::reading::SeenPhoto;
 use super::rope;
 use super::vision::{PhotoTiles, VisionEncoder};
-use crate::nn::{Adapter, Bias, Linear};
+use crate::nn::{Activations, Adapter, Bias, Linear, TokenRows};
 use crate::torch::{Checkpoint, Compute, LoadError, Weights};
 
 /// Photos that go through the vision encoder at once: enough to fill a device, and few enough
@@ -99,12 +100,36 @@ impl LlamaVision {
         &self.config
     }
 
-    /// Sets both tags' rows to the mean of the other rows, in float32. Weights are private
-    /// copy-on-write mappings: only the pages of these rows are copied.
-    fn neutralise(&self, tags: PhotoTags) {
+    /// What training passes keep for the backward pass from now on.
+    pub fn set_activations(&mut self, activations: Activations) {
+        self.decoder.set_activations(activations);
+    }
+
+    /// The rows of `ids` in the embedding and in the head, by the tables' names: float32 leaves
+    /// that require gradients, to be trained in an adapter.
+    ///
+    /// # Panics
+    /// If an id is beyond the vocabulary.
+    pub fn token_rows(&self, ids: &[u32]) -> HashMap<String, TokenRows> {
+        let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+        let places = Tensor::from_slice(&ids).to_device(self.compute.device);
+        let rows = |(name, table_vd): (&str, Tensor)| {
+            let rows_kd = no_grad(|| table_vd.index_select(0, &places).to_kind(Kind::Float));
+            (
+                name.to_owned(),
+                TokenRows { ids: ids.clone(), rows_kd: rows_kd.set_requires_grad(true) },
+            )
+        };
+        self.decoder.token_tables().map(rows).into()
+    }
+
+    /// Sets both tags' rows to the mean of the other rows, in float32: as reserved tokens they
+    /// were never trained. Weights are private copy-on-write mappings: only the pages of these
+    /// rows are copied.
+    pub fn neutralise(&self, tags: PhotoTags) {
         no_grad(|| {
             let tags = [tags.begin, tags.end].map(i64::from);
-            for table_vd in self.decoder.token_tables() {
+            for (_, table_vd) in self.decoder.token_tables() {
                 // A table that several tensors share is set twice to nearly the same: harmless.
                 let table_vd = table_vd.narrow(0, 0, self.config.text.vocabulary);
                 let sum_d = table_vd.sum_dim_intlist(0i64, false, Kind::Float);

@@ -31,14 +31,14 @@ impl Clone for SeenPhoto {
 }
 
 /// A run of one sequence's positions and the slices of keys that it attends to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Run {
     positions: i64,
     keys: Vec<Range<i64>>,
 }
 
 /// How one sequence of a batch reads the photos.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reading {
     /// In order, covering all positions. Sequences without a photo have one run without keys.
     runs: Vec<Run>,

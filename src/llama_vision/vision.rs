@@ -10,12 +10,17 @@ use std::collections::HashMap;
 use tch::{Kind, Tensor};
 
 use super::config::{VisionActivation, VisionConfig};
-use crate::nn::{Adapter, Bias, Conv2d, ConvShape, Embedding, LayerNorm, Linear, Mask, attend};
-use crate::torch::{Compute, LoadError, Weights};
+use crate::nn::{
+    Adapter, Bias, Conv2d, ConvShape, Embedding, Gate, LayerNorm, Linear, Mask, attend,
+};
+use crate::torch::{Compute, Initial, LoadError, Weights};
 
 /// Positions of a tile are padded to a multiple of this; the padding takes part in attention, so
 /// that it belongs to the model's function.
 const POSITIONS_MULTIPLE: i64 = 8;
+
+/// How the vectors of the class and of the positions begin in a model made from nothing.
+const EMBEDDING_INITIAL: Initial = Initial::Normal(0.02);
 
 /// The norms outside of the layers do not follow the configuration.
 const OUTER_NORM_EPSILON: f64 = 1e-5;
@@ -69,7 +74,7 @@ impl VisionEncoder {
             config: config.clone(),
             compute: weights.compute(),
             patch_embedding: Conv2d::load(&weights.at("patch_embedding"), patches)?,
-            class_embedding_d: weights.tensor("class_embedding", &[width])?,
+            class_embedding_d: weights.parameter("class_embedding", &[width], EMBEDDING_INITIAL)?,
             position: PositionEmbedding::load(&weights.at("gated_positional_embedding"), config)?,
             before: tile_embedding("pre_tile_positional_embedding")?,
             after: tile_embedding("post_tile_positional_embedding")?,
@@ -99,7 +104,8 @@ impl VisionEncoder {
             .transpose(1, 2)
             .view([n, k, p - 1, d]);
         let patches_nkpd = self.before.add_to(&patches_nkpd, &aspects_n);
-        let class_nkpd = self.class_embedding_d.expand([n, k, 1, d], false);
+        let class_nkpd =
+            self.class_embedding_d.expand([n, k, 1, d], false).to_kind(self.compute.kind);
         let hidden_nkpd = Tensor::cat(&[class_nkpd, patches_nkpd], 2);
         let hidden_nkpd = self.norm_before.forward(&self.position.add_to(&hidden_nkpd, &aspects_n));
         let padded_nkpd = hidden_nkpd.constant_pad_nd([0, 0, 0, padding]);
@@ -161,7 +167,7 @@ impl VisionEncoder {
 /// Learned vectors per tile and aspect ratio, gated.
 struct TileEmbedding {
     table: Embedding,
-    gate: Tensor,
+    gate: Gate,
     tiles: i64,
     width: i64,
 }
@@ -174,12 +180,12 @@ impl TileEmbedding {
         width: i64,
     ) -> Result<Self, LoadError> {
         let table = Embedding::load(&weights.at("embedding"), aspect_ratios + 1, tiles * width)?;
-        Ok(Self { table, gate: weights.tensor("gate", &[1])?, tiles, width })
+        Ok(Self { table, gate: Gate::load(weights, "gate")?, tiles, width })
     }
 
     fn add_to(&self, hidden_nkpd: &Tensor, aspects_n: &Tensor) -> Tensor {
         let tile_nkpd = self.table.forward(aspects_n).view([-1, self.tiles, 1, self.width]);
-        hidden_nkpd + tile_nkpd * self.gate.tanh()
+        hidden_nkpd + self.gate.weigh(&tile_nkpd)
     }
 }
 
@@ -187,7 +193,7 @@ impl TileEmbedding {
 struct PositionEmbedding {
     embedding_pd: Tensor,
     tile_table: Embedding,
-    gate: Tensor,
+    gate: Gate,
     tiles: i64,
 }
 
@@ -196,22 +202,23 @@ impl PositionEmbedding {
         let (positions, width, tiles) = (config.tile_positions(), config.width, config.tiles_max);
         let tile_width = tiles * positions * width;
         Ok(Self {
-            embedding_pd: weights.tensor("embedding", &[positions, width])?,
+            embedding_pd: weights.parameter("embedding", &[positions, width], EMBEDDING_INITIAL)?,
             tile_table: Embedding::load(
                 &weights.at("tile_embedding"),
                 config.aspect_ratios + 1,
                 tile_width,
             )?,
-            gate: weights.tensor("gate", &[1])?,
+            gate: Gate::load(weights, "gate")?,
             tiles,
         })
     }
 
     fn add_to(&self, hidden_nkpd: &Tensor, aspects_n: &Tensor) -> Tensor {
-        let gate = self.gate.tanh();
+        let gate = self.gate.openness(hidden_nkpd);
+        let embedding_pd = self.embedding_pd.to_kind(hidden_nkpd.kind());
         let (positions, width) = self.embedding_pd.size2().expect("a matrix");
         let tile_nkpd = self.tile_table.forward(aspects_n).view([-1, self.tiles, positions, width]);
-        let everywhere_pd = (gate.ones_like() - &gate) * &self.embedding_pd;
+        let everywhere_pd = (gate.ones_like() - &gate) * embedding_pd;
         hidden_nkpd + everywhere_pd + gate * tile_nkpd
     }
 }
@@ -231,12 +238,12 @@ struct Layer {
     key: Linear,
     value: Linear,
     output: Linear,
-    attention_gate: Option<Tensor>,
+    attention_gate: Option<Gate>,
     feed_forward_norm: LayerNorm,
     widen: Linear,
     activation: VisionActivation,
     narrow: Linear,
-    feed_forward_gate: Option<Tensor>,
+    feed_forward_gate: Option<Gate>,
 }
 
 impl Layer {
@@ -246,7 +253,7 @@ impl Layer {
         let projection = |name| Linear::load(&attention.at(name), width, width, Bias::No);
         let gate = |name| match gates {
             Gates::Absent => Ok(None),
-            Gates::Present => weights.tensor(name, &[1]).map(Some),
+            Gates::Present => Gate::load(weights, name).map(Some),
         };
         let norm = |name| LayerNorm::load(&weights.at(name), width, epsilon);
         Ok(Self {
@@ -287,9 +294,9 @@ impl Layer {
     }
 }
 
-fn gated(gate: Option<&Tensor>, branch: Tensor) -> Tensor {
+fn gated(gate: Option<&Gate>, branch: Tensor) -> Tensor {
     match gate {
         None => branch,
-        Some(gate) => gate.tanh() * branch,
+        Some(gate) => gate.weigh(&branch),
     }
 }

@@ -2,8 +2,9 @@
 
 use tch::Tensor;
 
+use super::in_kind;
 use super::linear::Bias;
-use crate::torch::{LoadError, Weights};
+use crate::torch::{Initial, LoadError, Weights};
 
 /// The shape of a two-dimensional convolution with square kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +36,12 @@ impl Conv2d {
     pub fn load(weights: &Weights, shape: ConvShape) -> Result<Self, LoadError> {
         let ConvShape { inputs, outputs, kernel, stride, padding, bias } = shape;
         Ok(Self {
-            weight_oikk: weights.tensor("weight", &[outputs, inputs, kernel, kernel])?,
-            bias_o: match bias {
-                Bias::Yes => Some(weights.tensor("bias", &[outputs])?),
-                Bias::No => None,
-            },
+            weight_oikk: weights.parameter(
+                "weight",
+                &[outputs, inputs, kernel, kernel],
+                Initial::FanIn,
+            )?,
+            bias_o: bias.load(weights, outputs)?,
             stride,
             padding,
         })
@@ -49,6 +51,8 @@ impl Conv2d {
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let stride = [self.stride; 2];
         let padding = [self.padding; 2];
-        x.conv2d(&self.weight_oikk, self.bias_o.as_ref(), stride, padding, [1, 1], 1)
+        let weight_oikk = in_kind(&self.weight_oikk, x.kind());
+        let bias_o = self.bias_o.as_ref().map(|bias_o| in_kind(bias_o, x.kind()));
+        x.conv2d(&weight_oikk, bias_o.as_ref(), stride, padding, [1, 1], 1)
     }
 }

@@ -2,7 +2,8 @@
 
 use tch::{Kind, Tensor};
 
-use crate::torch::{LoadError, Weights};
+use super::in_kind;
+use crate::torch::{Initial, LoadError, Weights};
 
 /// Layer normalisation with or without learned scale and shift.
 pub struct LayerNorm {
@@ -17,8 +18,8 @@ impl LayerNorm {
     pub fn load(weights: &Weights, width: i64, epsilon: f64) -> Result<Self, LoadError> {
         Ok(Self {
             width,
-            weight_d: Some(weights.tensor("weight", &[width])?),
-            bias_d: Some(weights.tensor("bias", &[width])?),
+            weight_d: Some(weights.parameter("weight", &[width], Initial::Ones)?),
+            bias_d: Some(weights.parameter("bias", &[width], Initial::Zeros)?),
             epsilon,
         })
     }
@@ -30,7 +31,22 @@ impl LayerNorm {
 
     /// `x [.., width]` to the same shape and dtype.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.layer_norm([self.width], self.weight_d.as_ref(), self.bias_d.as_ref(), self.epsilon, true)
+        let cast = |weight_d: &Tensor| in_kind(weight_d, x.kind());
+        let (weight_d, bias_d) = (self.weight_d.as_ref().map(cast), self.bias_d.as_ref().map(cast));
+        x.layer_norm([self.width], weight_d, bias_d, self.epsilon, true)
+    }
+}
+
+impl Clone for LayerNorm {
+    /// Shares the weights.
+    fn clone(&self) -> Self {
+        let share = |weight_d: &Tensor| weight_d.shallow_clone();
+        Self {
+            width: self.width,
+            weight_d: self.weight_d.as_ref().map(share),
+            bias_d: self.bias_d.as_ref().map(share),
+            epsilon: self.epsilon,
+        }
     }
 }
 
@@ -43,7 +59,7 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// Reads `weight [width]`.
     pub fn load(weights: &Weights, width: i64, epsilon: f64) -> Result<Self, LoadError> {
-        Ok(Self { weight_d: weights.tensor("weight", &[width])?, epsilon })
+        Ok(Self { weight_d: weights.parameter("weight", &[width], Initial::Ones)?, epsilon })
     }
 
     /// `x [.., width]` to the same shape and dtype. The scale is applied after rounding back to
@@ -52,7 +68,14 @@ impl RmsNorm {
         let wide = x.to_kind(Kind::Float);
         let mean_square = wide.square().mean_dim([-1i64].as_slice(), true, Kind::Float);
         let unit = wide * (mean_square + self.epsilon).rsqrt();
-        &self.weight_d * unit.to_kind(x.kind())
+        in_kind(&self.weight_d, x.kind()) * unit.to_kind(x.kind())
+    }
+}
+
+impl Clone for RmsNorm {
+    /// Shares the weight.
+    fn clone(&self) -> Self {
+        Self { weight_d: self.weight_d.shallow_clone(), epsilon: self.epsilon }
     }
 }
 
@@ -74,14 +97,16 @@ impl GroupNorm {
     ) -> Result<Self, LoadError> {
         Ok(Self {
             groups,
-            weight_c: weights.tensor("weight", &[channels])?,
-            bias_c: weights.tensor("bias", &[channels])?,
+            weight_c: weights.parameter("weight", &[channels], Initial::Ones)?,
+            bias_c: weights.parameter("bias", &[channels], Initial::Zeros)?,
             epsilon,
         })
     }
 
     /// `x [b, channels, ..]` to the same shape and dtype.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.group_norm(self.groups, Some(&self.weight_c), Some(&self.bias_c), self.epsilon, true)
+        let weight_c = in_kind(&self.weight_c, x.kind());
+        let bias_c = in_kind(&self.bias_c, x.kind());
+        x.group_norm(self.groups, Some(weight_c), Some(bias_c), self.epsilon, true)
     }
 }

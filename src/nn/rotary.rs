@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-/// Cosines and sines of a run of positions, for all heads alike.
+/// Cosines and sines of a run of positions, for all heads alike. Never trained.
 pub struct Rotary {
     /// `[.., t, e]`, each half of the last axis holding every frequency once.
     cos_te: Tensor,
@@ -35,6 +35,13 @@ impl Rotary {
     pub fn turn(&self, x: &Tensor) -> Tensor {
         let half = self.cos_te.size()[self.cos_te.dim() - 1] / 2;
         x * &self.cos_te + x.roll([half], [-1]) * &self.sin_te
+    }
+}
+
+impl Clone for Rotary {
+    /// Shares the tables.
+    fn clone(&self) -> Self {
+        Self { cos_te: self.cos_te.shallow_clone(), sin_te: self.sin_te.shallow_clone() }
     }
 }
 

@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 
 use super::config::{ClipActivation, ClipConfig};
 use crate::nn::{Bias, Embedding, LayerNorm, Linear, Mask, attend};
-use crate::torch::{LoadError, Weights};
+use crate::torch::{Initial, LoadError, Weights};
 
 /// The end-of-text id that old configurations carry by mistake.
 const EOS_LEGACY: i64 = 2;
@@ -39,9 +39,11 @@ impl ClipTextEncoder {
         let layers = text.at("encoder").at("layers");
         Ok(Self {
             tokens: Embedding::load(&embeddings.at("token_embedding"), config.vocab_size, d)?,
-            positions_td: embeddings
-                .at("position_embedding")
-                .tensor("weight", &[config.max_position_embeddings, d])?,
+            positions_td: embeddings.at("position_embedding").parameter(
+                "weight",
+                &[config.max_position_embeddings, d],
+                Initial::Normal(0.02),
+            )?,
             layers: (0..config.num_hidden_layers)
                 .map(|i| Layer::load(&layers.at(i), config))
                 .collect::<Result<_, _>>()?,
@@ -75,7 +77,8 @@ impl ClipTextEncoder {
     /// has), whose texts end at `ends` (one position for each text). Gradients flow to
     /// `embedded_btd` from both outputs.
     pub fn forward(&self, embedded_btd: &Tensor, ends: &[i64]) -> ClipOutput {
-        let mut hidden_btd = embedded_btd + self.positions_td.narrow(0, 0, embedded_btd.size()[1]);
+        let positions_td = self.positions_td.narrow(0, 0, embedded_btd.size()[1]);
+        let mut hidden_btd = embedded_btd + positions_td.to_kind(embedded_btd.kind());
         let mut penultimate_btd = hidden_btd.shallow_clone();
         for layer in &self.layers {
             penultimate_btd = hidden_btd;

@@ -19,7 +19,7 @@ pub use config::{
     T5Config, VaeConfig,
 };
 pub use mmdit::{Context, Mmdit, Modulations};
-pub use pipeline::{SizeError, StableDiffusion3};
+pub use pipeline::{Part, SizeError, StableDiffusion3};
 pub use sampler::{Cancelled, Guided, Step, StepWatcher, sample};
 pub use schedule::{FlowMatchSchedule, shifted};
 pub use t5::T5Encoder;

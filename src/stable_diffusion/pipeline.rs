@@ -15,13 +15,45 @@ use super::sampler::{Cancelled, Guided, StepWatcher, sample};
 use super::schedule::FlowMatchSchedule;
 use super::t5::T5Encoder;
 use super::vae::Vae;
-use crate::nn::Adapter;
+use crate::nn::{Activations, Adapter};
 use crate::torch::{Checkpoint, Compute, LoadError, Weights};
 
-/// File name, without extension, of weights that transformers wrote.
-const TRANSFORMERS: &str = "model";
-/// File name, without extension, of weights that diffusers wrote.
-const DIFFUSERS: &str = "diffusion_pytorch_model";
+/// The parts that hold weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// CLIP-L.
+    ClipL,
+    /// CLIP-G.
+    ClipG,
+    /// T5, which may be absent.
+    T5,
+    /// The denoising transformer.
+    Transformer,
+    /// The picture autoencoder.
+    Vae,
+}
+
+impl Part {
+    /// Name of the part's folder.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::ClipL => "text_encoder",
+            Self::ClipG => "text_encoder_2",
+            Self::T5 => "text_encoder_3",
+            Self::Transformer => "transformer",
+            Self::Vae => "vae",
+        }
+    }
+
+    /// File name of its weights, without extension.
+    pub fn stem(self) -> &'static str {
+        match self {
+            Self::ClipL | Self::ClipG | Self::T5 => "model",
+            Self::Transformer | Self::Vae => "diffusion_pytorch_model",
+        }
+    }
+}
+
 /// Buffers that old files carry.
 const BUFFERS: &[&str] = &["position_ids"];
 
@@ -57,46 +89,54 @@ impl StableDiffusion3 {
     /// `text_encoder_2/`, `scheduler/` and, where the index names it, `text_encoder_3/`.
     pub fn load(dir: &Path, compute: Compute) -> Result<Self, LoadError> {
         let config = StableDiffusion3Config::read(dir)?;
-        Self::assemble(config, compute, |part, stem, compute| {
-            Ok(Weights::new(Checkpoint::open(&dir.join(part), stem)?, compute))
+        Self::from_weights(config, compute, |part, compute| {
+            let checkpoint = Checkpoint::open(&dir.join(part.folder()), part.stem())?;
+            Ok(Weights::new(checkpoint, compute))
         })
     }
 
     /// A pipeline of random weights, for benchmarks.
     pub fn random(config: StableDiffusion3Config, compute: Compute) -> Result<Self, LoadError> {
-        Self::assemble(config, compute, |_, _, compute| Ok(Weights::random(compute)))
+        Self::from_weights(config, compute, |_, compute| Ok(Weights::random(compute)))
     }
 
-    fn assemble(
+    /// Builds the pipeline over what `open` gives for each part, asked for in what it is to run in:
+    /// the VAE in float32, the others in `compute`.
+    pub fn from_weights(
         config: StableDiffusion3Config,
         compute: Compute,
-        open: impl Fn(&str, &str, Compute) -> Result<Weights, LoadError>,
+        open: impl Fn(Part, Compute) -> Result<Weights, LoadError>,
     ) -> Result<Self, LoadError> {
-        let clip = |part: &str, config| {
-            let weights = open(part, TRANSFORMERS, compute)?;
+        let clip = |part, config| {
+            let weights = open(part, compute)?;
             let encoder = ClipTextEncoder::load(&weights, config)?;
             weights.finish(BUFFERS).map(|()| encoder)
         };
         let t5 = |config| {
-            let weights = open("text_encoder_3", TRANSFORMERS, compute)?;
+            let weights = open(Part::T5, compute)?;
             let encoder = T5Encoder::load(&weights, config)?;
             weights.finish(T5Encoder::IGNORED).map(|()| encoder)
         };
-        let transformer = open("transformer", DIFFUSERS, compute)?;
+        let transformer = open(Part::Transformer, compute)?;
         let mmdit = Mmdit::load(&transformer, &config.transformer)?;
         transformer.finish(&[])?;
-        let autoencoder = open("vae", DIFFUSERS, Compute { kind: Kind::Float, ..compute })?;
+        let autoencoder = open(Part::Vae, Compute { kind: Kind::Float, ..compute })?;
         let vae = Vae::load(&autoencoder, &config.vae)?;
         autoencoder.finish(&[])?;
         Ok(Self {
-            clip_l: clip("text_encoder", &config.clip_l)?,
-            clip_g: clip("text_encoder_2", &config.clip_g)?,
+            clip_l: clip(Part::ClipL, &config.clip_l)?,
+            clip_g: clip(Part::ClipG, &config.clip_g)?,
             t5: config.t5.as_ref().map(t5).transpose()?,
             mmdit,
             vae,
             config,
             compute,
         })
+    }
+
+    /// What training passes through the transformer keep for the backward pass from now on.
+    pub fn set_activations(&mut self, activations: Activations) {
+        self.mmdit.set_activations(activations);
     }
 
     /// The configurations of all parts.

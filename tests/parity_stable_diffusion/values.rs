@@ -123,7 +123,7 @@ fn adapter(case: &Case) -> Adapter {
             Some((layer.to_owned(), Lora { a, b, scale: case.settings.lora_scale }))
         })
         .collect();
-    Adapter { layers }
+    Adapter::of_layers(layers)
 }
 
 #[test]

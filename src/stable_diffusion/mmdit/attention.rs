@@ -63,7 +63,19 @@ impl LastPosition {
     }
 }
 
+impl Clone for LastPosition {
+    /// Shares the mask.
+    fn clone(&self) -> Self {
+        match self {
+            Self::Once => Self::Once,
+            Self::Weighted(mask) => Self::Weighted(mask.shallow_clone()),
+            Self::Repeated(count) => Self::Repeated(*count),
+        }
+    }
+}
+
 /// Projections of one stream.
+#[derive(Clone)]
 pub(super) struct Stream {
     query: Linear,
     key: Linear,
@@ -132,6 +144,7 @@ impl Stream {
 }
 
 /// Attention of the image over itself.
+#[derive(Clone)]
 pub(super) struct ImageAttention {
     stream: Stream,
     out: Linear,
@@ -157,6 +170,7 @@ impl ImageAttention {
 }
 
 /// Attention of image and text over both.
+#[derive(Clone)]
 pub(super) struct JointAttention {
     image: ImageAttention,
     text: Stream,

@@ -8,7 +8,7 @@ use super::super::config::MmditConfig;
 use super::EPSILON;
 use super::attention::{ImageAttention, JointAttention, LastPosition};
 use crate::nn::{Adapter, Bias, LayerNorm, Linear};
-use crate::torch::{LoadError, Weights};
+use crate::torch::{Initial, LoadError, Weights, recompute};
 
 /// normed · (1 + scale) + shift.
 pub(super) fn modulate(normed_btd: &Tensor, shift_b1d: &Tensor, scale_b1d: &Tensor) -> Tensor {
@@ -37,6 +37,7 @@ pub(super) fn chunks<const K: usize>(modulation: &Tensor) -> [Tensor; K] {
 }
 
 /// Two layers with a GELU between (its tanh form).
+#[derive(Clone)]
 struct FeedForward {
     expand: Linear,
     contract: Linear,
@@ -56,6 +57,7 @@ impl FeedForward {
 }
 
 /// A block of the network.
+#[derive(Clone)]
 pub(super) struct Block {
     norm: LayerNorm,
     image_modulation: Linear,
@@ -78,7 +80,8 @@ impl Block {
         let dual = config.dual_attention_layers.contains(&index);
         let text_goes_on = index + 1 < config.num_layers;
         let modulation = |name: &str, chunks: i64| {
-            Linear::load(&weights.at(name).at("linear"), d, chunks * d, Bias::Yes)
+            let weights = weights.at(name).at("linear");
+            Linear::load_from(&weights, d, chunks * d, Bias::Yes, Initial::Zeros)
         };
         Ok(Self {
             norm: LayerNorm::plain(d, EPSILON),
@@ -105,6 +108,34 @@ impl Block {
             image_rd: self.image_modulation.forward(condition_rd, adapter),
             text_rd: self.text_modulation.forward(condition_rd, adapter),
         }
+    }
+
+    /// As `forward`, keeping nothing but what goes in.
+    pub(super) fn forward_recomputed(
+        &self,
+        image_btd: Tensor,
+        text_btd: &Tensor,
+        last: &LastPosition,
+        modulation: &BlockModulation,
+        adapter: Option<&Adapter>,
+    ) -> (Tensor, Option<Tensor>) {
+        let BlockModulation { image_rd, text_rd } = modulation;
+        let shared = [text_btd, image_rd, text_rd].map(Tensor::shallow_clone);
+        let [text_btd, image_rd, text_rd] = shared;
+        let (block, last, adapter) = (self.clone(), last.clone(), adapter.cloned());
+        let mut outputs = recompute(&[image_btd, text_btd, image_rd, text_rd], move |inputs| {
+            let [image_btd, text_btd, modulation @ ..] = inputs else {
+                unreachable!("the four inputs above")
+            };
+            let [image_rd, text_rd] = [0, 1].map(|at: usize| modulation[at].shallow_clone());
+            let modulation = BlockModulation { image_rd, text_rd };
+            let (image, text) =
+                block.forward(image_btd, text_btd, &last, &modulation, adapter.as_ref());
+            std::iter::once(image).chain(text).collect()
+        })
+        .into_iter();
+        let image_btd = outputs.next().expect("the block above makes an image");
+        (image_btd, outputs.next())
     }
 
     /// Image and text after this block; no text after the last one.

@@ -36,11 +36,16 @@ impl PatchEmbedding {
             padding: 0,
             bias: Bias::Yes,
         };
+        let base = config.sample_size / patch;
         let positions = match config.pos_embed_max_size {
             Some(side) if side > 0 => Positions::Stored(
-                weights.tensor("pos_embed", &[1, side * side, width])?.view([side, side, width]),
+                weights
+                    .buffer("pos_embed", &[1, side * side, width], || {
+                        computed_positions(side, side, base, width).unsqueeze(0)
+                    })?
+                    .view([side, side, width]),
             ),
-            _ => Positions::Computed { base: config.sample_size / patch },
+            _ => Positions::Computed { base },
         };
         let projection = Conv2d::load(&weights.at("proj"), shape)?;
         Ok(Self { projection, positions, patch, width })

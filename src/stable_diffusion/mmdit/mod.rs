@@ -18,8 +18,8 @@ use self::attention::LastPosition;
 use self::block::{Block, BlockModulation, chunks, modulate};
 use self::embedding::{Conditioner, PatchEmbedding};
 use super::config::MmditConfig;
-use crate::nn::{Adapter, Bias, LayerNorm, Linear};
-use crate::torch::{LoadError, Weights};
+use crate::nn::{Activations, Adapter, Bias, LayerNorm, Linear};
+use crate::torch::{Initial, LoadError, Weights};
 
 /// Epsilon of every normalisation in the network.
 const EPSILON: f64 = 1e-6;
@@ -70,6 +70,7 @@ pub struct Mmdit {
     out: Linear,
     patch: i64,
     channels: i64,
+    activations: Activations,
 }
 
 impl Mmdit {
@@ -94,12 +95,30 @@ impl Mmdit {
             blocks: (0..config.num_layers)
                 .map(|i| Block::load(&blocks.at(i), config, i))
                 .collect::<Result<_, _>>()?,
-            out_modulation: Linear::load(&weights.at("norm_out.linear"), d, 2 * d, Bias::Yes)?,
+            out_modulation: Linear::load_from(
+                &weights.at("norm_out.linear"),
+                d,
+                2 * d,
+                Bias::Yes,
+                Initial::Zeros,
+            )?,
             out_norm: LayerNorm::plain(d, EPSILON),
-            out: Linear::load(&weights.at("proj_out"), d, patch * patch * channels, Bias::Yes)?,
+            out: Linear::load_from(
+                &weights.at("proj_out"),
+                d,
+                patch * patch * channels,
+                Bias::Yes,
+                Initial::Zeros,
+            )?,
             patch,
             channels,
+            activations: Activations::default(),
         })
+    }
+
+    /// What training passes keep for the backward pass from now on.
+    pub fn set_activations(&mut self, activations: Activations) {
+        self.activations = activations;
     }
 
     /// The velocity at `latents_bchw` (standard normal at full noise; h and w multiples of the
@@ -155,7 +174,14 @@ impl Mmdit {
         let mut text_btd = context.tokens_btd.shallow_clone();
         let last = LastPosition::new(context.last_count, image_btd.size()[1], &text_btd);
         for (block, modulation) in self.blocks.iter().zip(&modulations.blocks) {
-            let (image, text) = block.forward(&image_btd, &text_btd, &last, modulation, adapter);
+            let (image, text) = match self.activations {
+                Activations::Keep => {
+                    block.forward(&image_btd, &text_btd, &last, modulation, adapter)
+                }
+                Activations::Recompute => {
+                    block.forward_recomputed(image_btd, &text_btd, &last, modulation, adapter)
+                }
+            };
             image_btd = image;
             text_btd = text.unwrap_or(text_btd);
         }

@@ -89,43 +89,87 @@ fn a_missing_misshapen_or_unused_tensor_is_named_with_its_file_and_both_shapes()
     let weights = open(folder.path());
 
     let error = weights.at("proj").tensor("bias", &[2]).unwrap_err().to_string();
-    assert_eq!(error, format!("{path} lacks the tensor proj.bias [2]"));
+    assert!(error.starts_with(&format!("{path} lacks the tensor proj.bias [2]; ")), "{error}");
 
     let error = weights.at("proj").tensor("weight", &[3, 2]).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        format!(
-            "{path}: the tensor proj.weight has shape [2, 3], but the configuration asks for [3, 2]"
-        )
+    let expected = format!(
+        "{path}: the tensor proj.weight has shape [2, 3], but the configuration asks for [3, 2]; "
     );
+    assert!(error.starts_with(&expected), "{error}");
 
     let error = weights.finish(&["position_ids"]).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        format!(
-            "{path} holds 1 tensors that the model does not use, the first being proj.weight [2, 3]"
-        )
-    );
+    let expected =
+        format!("{path} holds the tensor proj.weight [2, 3], which this model does not use; ");
+    assert!(error.starts_with(&expected), "{error}");
+    let error = weights.finish(&[]).unwrap_err().to_string();
+    assert!(error.contains("old.position_ids [1] and 1 more, which"), "{error}");
     drop(weights.at("proj").tensor("weight", &[2, 3]).unwrap());
     weights.finish(&["position_ids"]).unwrap();
 }
 
 #[test]
-fn a_file_cut_anywhere_is_called_truncated() {
+fn an_inspection_finds_everything_and_reads_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.safetensors");
+    write(
+        &file,
+        &[
+            ("good", arange(&[2], Kind::Half)),
+            ("long", arange(&[3], Kind::Float)),
+            ("whole", Tensor::from_slice(&[1i64, 2])),
+            ("stranger", arange(&[1], Kind::Float)),
+            ("position_ids", arange(&[1], Kind::Float)),
+        ],
+    );
+    let weights = Weights::inspecting(Checkpoint::file(&file).unwrap());
+    assert!(weights.has("good") && !weights.has("absent"));
+    for name in ["good", "long", "whole", "absent"] {
+        assert_eq!(weights.tensor(name, &[2]).unwrap().size(), [2]);
+    }
+    let problems = weights.problems(&["position_ids"]);
+    let kinds = [
+        matches!(&problems[0], LoadError::Shape { tensor, found, .. } if tensor == "long" && *found == [3]),
+        matches!(&problems[1], LoadError::Format { tensor, .. } if tensor == "whole"),
+        matches!(&problems[2], LoadError::Missing { tensor, .. } if tensor == "absent"),
+        matches!(&problems[3], LoadError::Unused { first, .. } if first == "stranger"),
+    ];
+    assert_eq!((kinds, problems.len()), ([true; 4], 4), "{problems:?}");
+}
+
+#[test]
+fn a_file_cut_anywhere_says_how_long_it_should_be() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.safetensors");
     write(&file, &[("w", arange(&[8], Kind::Float))]);
     let whole = fs::read(&file).unwrap();
-    for length in [0, 4, 9, whole.len() / 2, whole.len() - 1] {
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap());
+    let all = whole.len() as u64;
+    for (length, wanted) in
+        [(0, 8), (4, 8), (9, header), (whole.len() / 2, header), (whole.len() - 1, all)]
+    {
         fs::write(&file, &whole[..length]).unwrap();
         let error = Checkpoint::file(&file).err().unwrap();
-        assert!(
-            matches!(error, LoadError::Broken { .. } | LoadError::Io { .. }),
-            "{length} bytes: {error:?}"
-        );
-        assert!(error.to_string().contains("model.safetensors"), "{error}");
+        let LoadError::Truncated { expected, found, .. } = error else { panic!("{error:?}") };
+        assert_eq!((expected, found), (wanted, length as u64));
+        assert!(error.to_string().contains("model.safetensors is cut off: "), "{error}");
+    }
+    for broken in
+        [[b"PK\x03\x04PK\x05\x06".as_slice(), &whole].concat(), [&whole[..], b"!"].concat()]
+    {
+        fs::write(&file, broken).unwrap();
+        let error = Checkpoint::file(&file).err().unwrap();
+        assert!(matches!(error, LoadError::Broken { .. }), "{error:?}");
         assert!(error.source().is_some());
     }
+}
+
+#[test]
+fn a_shard_outside_the_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = r#"{"weight_map":{"a":"../model-1.safetensors"}}"#;
+    fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+    let error = Checkpoint::open(folder.path(), "model").err().unwrap().to_string();
+    assert!(error.contains("which is no plain file name"), "{error}");
 }
 
 #[test]

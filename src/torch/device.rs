@@ -126,7 +126,7 @@ impl fmt::Display for Compute {
 
 /// Number of CUDA devices. CUDA's half of libtorch is loaded before the first query, because a
 /// query without it leaves CUDA off for good.
-fn cuda_devices() -> usize {
+pub fn cuda_devices() -> usize {
     static DEVICES: OnceLock<usize> = OnceLock::new();
     *DEVICES.get_or_init(|| {
         if shim::load_cuda() { usize::try_from(Cuda::device_count()).unwrap_or(0) } else { 0 }

@@ -4,27 +4,47 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use memmap2::{Advice, MmapMut};
+use tch::Device;
 
 use super::shim;
 
-/// Memory of the accelerator in use, in bytes.
+/// Memory of a device, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AcceleratorMemory {
-    /// Free now, by the driver's account.
+pub struct DeviceMemory {
+    /// Free now: by the driver's account, or for the CPU what programs can still take without
+    /// swapping (Linux's `MemAvailable`).
     pub free_bytes: u64,
     /// Built in.
     pub total_bytes: u64,
-    /// The most that libtorch had allocated since the start or the last reset.
-    pub peak_bytes: u64,
 }
 
-/// What the current accelerator has; `None` where there is none.
-pub fn accelerator_memory() -> Option<AcceleratorMemory> {
-    shim::accelerator_memory().map(|(free_bytes, total_bytes, peak_bytes)| AcceleratorMemory {
-        free_bytes,
-        total_bytes,
-        peak_bytes,
-    })
+/// What `device` has; `None` where there is no such device, or nobody says.
+pub fn device_memory(device: Device) -> Option<DeviceMemory> {
+    let (free_bytes, total_bytes) = match device {
+        Device::Cpu => (
+            proc_bytes("/proc/meminfo", "MemAvailable:")?,
+            proc_bytes("/proc/meminfo", "MemTotal:")?,
+        ),
+        Device::Cuda(index) => shim::accelerator_memory(index)?,
+        _ => return None,
+    };
+    Some(DeviceMemory { free_bytes, total_bytes })
+}
+
+/// The most memory that was taken, in bytes: of an accelerator what libtorch had allocated since the
+/// start or the last reset, of the CPU the process's largest resident set.
+pub fn peak_bytes(device: Device) -> Option<u64> {
+    match device {
+        Device::Cuda(index) => shim::accelerator_peak(index),
+        _ => resident_bytes_max(),
+    }
+}
+
+/// Starts the peak of an accelerator anew; the CPU's stays.
+pub fn reset_peak(device: Device) {
+    if let Device::Cuda(index) = device {
+        shim::accelerator_reset_peak(index);
+    }
 }
 
 /// Lets the C library keep what tensors gave back for those to come. A forward pass frees and takes
@@ -54,21 +74,10 @@ pub fn read_bytes_per_s() -> Option<f64> {
     Some(BYTES as f64 / seconds.fold(f64::INFINITY, f64::min))
 }
 
-/// Starts the peak anew.
-pub fn reset_accelerator_peak() {
-    shim::accelerator_reset_peak();
-}
-
 /// The largest resident set that this process ever had, in bytes (Linux's `VmHWM`); `None` where
 /// the system does not say.
 pub fn resident_bytes_max() -> Option<u64> {
     proc_bytes("/proc/self/status", "VmHWM:")
-}
-
-/// Memory that programs can still take without swapping, in bytes (Linux's `MemAvailable`); `None`
-/// where the system does not say.
-pub fn available_memory_bytes() -> Option<u64> {
-    proc_bytes("/proc/meminfo", "MemAvailable:")
 }
 
 fn proc_bytes(file: &str, key: &str) -> Option<u64> {
@@ -81,6 +90,14 @@ fn proc_bytes(file: &str, key: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cpu_has_memory_and_a_device_that_is_not_there_has_none() {
+        let cpu = device_memory(Device::Cpu).unwrap();
+        assert!(0 < cpu.free_bytes && cpu.free_bytes < cpu.total_bytes);
+        assert_eq!(device_memory(Device::Cuda(99)), None);
+        assert!(peak_bytes(Device::Cpu).unwrap() < cpu.total_bytes);
+    }
 
     #[test]
     fn a_sweep_reads_every_word() {

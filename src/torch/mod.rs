@@ -7,6 +7,7 @@ mod device;
 mod generator;
 mod initial;
 mod linear;
+mod load_error;
 mod memory;
 mod save;
 mod shim;
@@ -14,13 +15,14 @@ mod weights;
 
 pub use adamw::{AdamW, FusedAdamW};
 pub use autograd::{gradient_norm, gradients, recompute, scale_in_place};
-pub use device::{Compute, DeviceChoice, DeviceError, Precision};
+pub use device::{Compute, DeviceChoice, DeviceError, Precision, cuda_devices};
 pub use generator::{Generator, derived_seed, dropout_mask};
 pub use initial::Initial;
 pub use linear::linear;
+pub use load_error::LoadError;
 pub use memory::{
-    AcceleratorMemory, accelerator_memory, available_memory_bytes, keep_freed_memory,
-    read_bytes_per_s, reset_accelerator_peak, resident_bytes_max,
+    DeviceMemory, device_memory, keep_freed_memory, peak_bytes, read_bytes_per_s, reset_peak,
+    resident_bytes_max,
 };
 pub use save::{SaveError, SaveKind, write_safetensors};
-pub use weights::{Checkpoint, LoadError, Parameters, Weights};
+pub use weights::{Checkpoint, Parameters, Weights};

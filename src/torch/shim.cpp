@@ -119,27 +119,35 @@ void *shutterbug_keep_mask(uint64_t seed, double keep, const int64_t *sizes, siz
   });
 }
 
-int shutterbug_accelerator_memory(uint64_t *free_bytes, uint64_t *total_bytes,
-                                  uint64_t *peak_bytes) {
+int shutterbug_accelerator_memory(int index, uint64_t *free_bytes, uint64_t *total_bytes) {
   try {
-    if (!at::accelerator::getAccelerator().has_value() || at::accelerator::deviceCount() == 0) {
+    if (!at::accelerator::getAccelerator().has_value() || index < 0 ||
+        index >= at::accelerator::deviceCount()) {
       return 0;
     }
-    const auto device = at::accelerator::getDeviceIndex();
-    const auto memory = at::accelerator::getMemoryInfo(device);
+    const auto memory = at::accelerator::getMemoryInfo(static_cast<c10::DeviceIndex>(index));
     *free_bytes = memory.first;
     *total_bytes = memory.second;
-    *peak_bytes = static_cast<uint64_t>(
-        at::accelerator::getDeviceStats(device).allocated_bytes[0].peak);
     return 1;
   } catch (...) {
     return 0;
   }
 }
 
-void shutterbug_accelerator_reset_peak(void) {
+int shutterbug_accelerator_peak(int index, uint64_t *bytes) {
   try {
-    at::accelerator::resetPeakStats(at::accelerator::getDeviceIndex());
+    const auto stats = at::accelerator::getDeviceStats(static_cast<c10::DeviceIndex>(index));
+    *bytes = static_cast<uint64_t>(stats.allocated_bytes[0].peak);
+    return 1;
+  } catch (...) {
+    // Without an accelerator, or before anything was allocated on it.
+    return 0;
+  }
+}
+
+void shutterbug_accelerator_reset_peak(int index) {
+  try {
+    at::accelerator::resetPeakStats(static_cast<c10::DeviceIndex>(index));
   } catch (...) {
     // Without an accelerator there is no peak to forget.
   }

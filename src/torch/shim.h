@@ -35,9 +35,11 @@ void *shutterbug_rand(void *generator, const int64_t *sizes, size_t rank, char *
 void *shutterbug_keep_mask(uint64_t seed, double keep, const int64_t *sizes, size_t rank, int kind,
                            int device, char **error);
 
-// Memory of the current accelerator in bytes; 0 where there is none.
-int shutterbug_accelerator_memory(uint64_t *free_bytes, uint64_t *total_bytes, uint64_t *peak_bytes);
-void shutterbug_accelerator_reset_peak(void);
+// Memory of the accelerator with this index in bytes; 0 where there is none.
+int shutterbug_accelerator_memory(int index, uint64_t *free_bytes, uint64_t *total_bytes);
+// The most bytes that libtorch had allocated on it; 0 where nobody counts.
+int shutterbug_accelerator_peak(int index, uint64_t *bytes);
+void shutterbug_accelerator_reset_peak(int index);
 
 // Whether operations are being recorded for derivatives, on this thread.
 int shutterbug_grad_enabled(void);

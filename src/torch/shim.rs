@@ -103,8 +103,9 @@ unsafe extern "C" {
         factor: f64,
         error: *mut *mut c_char,
     ) -> c_int;
-    fn shutterbug_accelerator_memory(free: *mut u64, total: *mut u64, peak: *mut u64) -> c_int;
-    fn shutterbug_accelerator_reset_peak();
+    fn shutterbug_accelerator_memory(index: c_int, free: *mut u64, total: *mut u64) -> c_int;
+    fn shutterbug_accelerator_peak(index: c_int, bytes: *mut u64) -> c_int;
+    fn shutterbug_accelerator_reset_peak(index: c_int);
     fn free(memory: *mut c_void);
 }
 
@@ -428,16 +429,25 @@ pub(super) fn scale(tensors: &[impl Borrow<Tensor>], factor: f64) {
     check(fine, error);
 }
 
-/// (free, total, peak allocated) bytes of the accelerator, if there is one.
-pub(super) fn accelerator_memory() -> Option<(u64, u64, u64)> {
-    let (mut free, mut total, mut peak) = (0, 0, 0);
-    // SAFETY: three valid places to write to.
-    let there =
-        unsafe { shutterbug_accelerator_memory(&raw mut free, &raw mut total, &raw mut peak) == 1 };
-    there.then_some((free, total, peak))
+/// (free, total) bytes of the accelerator with this index, if there is one.
+pub(super) fn accelerator_memory(index: usize) -> Option<(u64, u64)> {
+    let (mut free, mut total) = (0, 0);
+    // SAFETY: two valid places to write to.
+    let there = unsafe {
+        shutterbug_accelerator_memory(index as c_int, &raw mut free, &raw mut total) == 1
+    };
+    there.then_some((free, total))
 }
 
-pub(super) fn accelerator_reset_peak() {
+/// The most bytes that libtorch had allocated on the accelerator with this index.
+pub(super) fn accelerator_peak(index: usize) -> Option<u64> {
+    let mut bytes = 0;
+    // SAFETY: a valid place to write to.
+    let there = unsafe { shutterbug_accelerator_peak(index as c_int, &raw mut bytes) == 1 };
+    there.then_some(bytes)
+}
+
+pub(super) fn accelerator_reset_peak(index: usize) {
     // SAFETY: no preconditions.
-    unsafe { shutterbug_accelerator_reset_peak() }
+    unsafe { shutterbug_accelerator_reset_peak(index as c_int) }
 }

@@ -12,113 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memmap2::{MmapMut, MmapOptions, UncheckedAdvice};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
 use super::device::Compute;
 use super::initial::Initial;
+use super::load_error::LoadError;
 use super::shim;
-
-/// Why weights could not be loaded. Every message names the file and, where there is one, the
-/// tensor.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// Neither a single file nor an index of shards.
-    #[error(
-        "no weights in {dir}: neither {stem}.safetensors nor {stem}.safetensors.index.json is there"
-    )]
-    NoCheckpoint {
-        /// Folder looked into.
-        dir: PathBuf,
-        /// File name without extension.
-        stem: String,
-    },
-    /// The operating system refused.
-    #[error("can't read {path}")]
-    Io {
-        /// File concerned.
-        path: PathBuf,
-        /// The system's reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Header or length is not that of a whole safetensors file.
-    #[error("{path} is truncated or not a safetensors file")]
-    Broken {
-        /// File concerned.
-        path: PathBuf,
-        /// What the parser says.
-        #[source]
-        source: safetensors::SafeTensorError,
-    },
-    /// A JSON file is not what it should be.
-    #[error("{path} can't be understood")]
-    Json {
-        /// File concerned.
-        path: PathBuf,
-        /// What the parser says.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A tensor is not there.
-    #[error("{path} lacks the tensor {tensor} {expected:?}")]
-    Missing {
-        /// File or folder searched.
-        path: PathBuf,
-        /// Hugging Face name.
-        tensor: String,
-        /// Shape wanted.
-        expected: Vec<i64>,
-    },
-    /// A tensor has another shape than the configuration says.
-    #[error(
-        "{path}: the tensor {tensor} has shape {found:?}, but the configuration asks for {expected:?}"
-    )]
-    Shape {
-        /// File concerned.
-        path: PathBuf,
-        /// Hugging Face name.
-        tensor: String,
-        /// Shape wanted.
-        expected: Vec<i64>,
-        /// Shape in the file.
-        found: Vec<i64>,
-    },
-    /// A stored format that no weight has.
-    #[error(
-        "{path}: the tensor {tensor} is stored as {found:?}; float32, float16 and bfloat16 are understood"
-    )]
-    Format {
-        /// File concerned.
-        path: PathBuf,
-        /// Hugging Face name.
-        tensor: String,
-        /// Format in the file.
-        found: Dtype,
-    },
-    /// Tensors that no part of the model asked for.
-    #[error(
-        "{path} holds {count} tensors that the model does not use, the first being {first} {shape:?}"
-    )]
-    Unused {
-        /// File or folder concerned.
-        path: PathBuf,
-        /// How many.
-        count: usize,
-        /// The first by name.
-        first: String,
-        /// Its shape.
-        shape: Vec<i64>,
-    },
-    /// A configuration that this program can't run.
-    #[error("{path}: {reason}")]
-    Config {
-        /// File concerned.
-        path: PathBuf,
-        /// What is wrong and what would be right.
-        reason: String,
-    },
-}
 
 struct Entry {
     file: usize,
@@ -133,6 +33,8 @@ struct Entry {
 pub struct Checkpoint {
     /// The file, or the folder of the shards: what errors name when no single file is to blame.
     path: PathBuf,
+    /// The file that lists the shards, if there are any.
+    index: Option<PathBuf>,
     files: Vec<(PathBuf, Arc<MmapMut>)>,
     entries: HashMap<String, Entry>,
     metadata: HashMap<String, String>,
@@ -156,8 +58,13 @@ impl Checkpoint {
         let mut checkpoint = Self::empty(dir);
         let names: BTreeSet<&String> = shards.weight_map.values().collect();
         for name in names {
+            if Path::new(name).file_name() != Some(name.as_ref()) {
+                let reason = format!("weight_map names {name:?}, which is no plain file name");
+                return Err(LoadError::Config { path: index, reason });
+            }
             checkpoint.add(&dir.join(name))?;
         }
+        checkpoint.index = Some(index);
         Ok(checkpoint)
     }
 
@@ -171,6 +78,7 @@ impl Checkpoint {
     fn empty(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
+            index: None,
             files: Vec::new(),
             entries: HashMap::new(),
             metadata: HashMap::new(),
@@ -180,11 +88,15 @@ impl Checkpoint {
     fn add(&mut self, path: &Path) -> Result<(), LoadError> {
         let io = |source| LoadError::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.len() == 0 {
+            // Nothing can be mapped.
+            return Err(LoadError::Truncated { path: path.to_owned(), expected: 8, found: 0 });
+        }
         // SAFETY: a private copy-on-write mapping; writing to a tensor never reaches the file.
         // Somebody who truncates the file under a running model gets a SIGBUS, as with every map.
         let map = unsafe { MmapOptions::new().map_copy(&file) }.map_err(io)?;
-        let (header, metadata) = SafeTensors::read_metadata(&map)
-            .map_err(|source| LoadError::Broken { path: path.to_owned(), source })?;
+        let (header, metadata) =
+            SafeTensors::read_metadata(&map).map_err(|source| broken(path, &map, source))?;
         let data = header + size_of::<u64>();
         for (name, info) in metadata.tensors() {
             let entry = Entry {
@@ -199,6 +111,11 @@ impl Checkpoint {
         self.metadata.extend(metadata.metadata().clone().unwrap_or_default());
         self.files.push((path.to_owned(), Arc::new(map)));
         Ok(())
+    }
+
+    /// Every file of it: the weights and, where they come in shards, their index.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.index.iter().chain(self.files.iter().map(|(path, _)| path)).map(PathBuf::as_path)
     }
 
     /// Names and shapes of everything stored, by name.
@@ -238,17 +155,17 @@ impl Checkpoint {
         hasher.finalize()
     }
 
-    fn tensor(&self, name: &str, expected: &[i64], compute: Compute) -> Result<Tensor, LoadError> {
-        let missing = || LoadError::Missing {
+    /// Where the tensor `name` lies and in which format, if its shape is `expected`.
+    fn entry(&self, name: &str, expected: &[i64]) -> Result<(&Entry, Kind), LoadError> {
+        let entry = self.entries.get(name).ok_or_else(|| LoadError::Missing {
             path: self.path.clone(),
             tensor: name.to_owned(),
             expected: expected.to_vec(),
-        };
-        let entry = self.entries.get(name).ok_or_else(missing)?;
-        let (path, map) = &self.files[entry.file];
+        })?;
+        let path = || self.files[entry.file].0.clone();
         if entry.shape != expected {
             return Err(LoadError::Shape {
-                path: path.clone(),
+                path: path(),
                 tensor: name.to_owned(),
                 expected: expected.to_vec(),
                 found: entry.shape.clone(),
@@ -259,13 +176,15 @@ impl Checkpoint {
             Dtype::F16 => Kind::Half,
             Dtype::BF16 => Kind::BFloat16,
             found => {
-                return Err(LoadError::Format {
-                    path: path.clone(),
-                    tensor: name.to_owned(),
-                    found,
-                });
+                return Err(LoadError::Format { path: path(), tensor: name.to_owned(), found });
             }
         };
+        Ok((entry, kind))
+    }
+
+    fn tensor(&self, name: &str, expected: &[i64], compute: Compute) -> Result<Tensor, LoadError> {
+        let (entry, kind) = self.entry(name, expected)?;
+        let map = &self.files[entry.file].1;
         let bytes = &map[entry.begin..entry.end];
         if bytes.as_ptr().align_offset(kind.elt_size_in_bytes()) != 0 {
             // Foreign writers may leave the header unpadded; such tensors are copied.
@@ -297,8 +216,42 @@ struct ShardIndex {
     weight_map: HashMap<String, String>,
 }
 
+/// What is wrong with a file that does not read as safetensors: it begins with its header's length
+/// in 8 bytes and the header, which says where the last tensor ends.
+fn broken(path: &Path, bytes: &[u8], source: SafeTensorError) -> LoadError {
+    let path = path.to_owned();
+    let header_bytes = bytes.first_chunk().map(|&length| u64::from_le_bytes(length));
+    let expected = match header_bytes {
+        None => 8,
+        Some(length) => {
+            let begin = 8u64.saturating_add(length);
+            let header = usize::try_from(begin).ok().and_then(|begin| bytes.get(8..begin));
+            begin.saturating_add(header.and_then(data_bytes).unwrap_or(0))
+        }
+    };
+    let found = bytes.len() as u64;
+    // A header beyond any size is no header: the file is another kind.
+    if found < expected && header_bytes.is_none_or(|length| length <= HEADER_BYTES_MAX) {
+        LoadError::Truncated { path, expected, found }
+    } else {
+        LoadError::Broken { path, source }
+    }
+}
+
+/// The longest header that the format allows.
+const HEADER_BYTES_MAX: u64 = 100_000_000;
+
+/// Bytes of all tensors together, as a header tells them.
+fn data_bytes(header: &[u8]) -> Option<u64> {
+    let entries: HashMap<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
+    entries.values().filter_map(|entry| entry["data_offsets"][1].as_u64()).max()
+}
+
 enum Source {
     Checkpoint(Checkpoint),
+    /// A checkpoint of which only the headers are read: every tensor occupies no memory, and what
+    /// does not agree is noted instead of failing.
+    Inspected(Checkpoint, Mutex<Vec<LoadError>>),
     /// Tensors of the right shape that occupy no memory: for name tables.
     Shapes,
     /// Normal draws of standard deviation 0.02, made on the device: for benchmarks.
@@ -318,7 +271,13 @@ impl Source {
         let options = (compute.kind, compute.device);
         Ok(match self {
             Self::Checkpoint(checkpoint) => checkpoint.tensor(name, expected, compute)?,
-            Self::Shapes => Tensor::zeros([1], options).expand(expected, false),
+            Self::Inspected(checkpoint, problems) => {
+                if let Err(problem) = checkpoint.entry(name, expected) {
+                    lock(problems).push(problem);
+                }
+                weightless(expected, compute)
+            }
+            Self::Shapes => weightless(expected, compute),
             Self::Random => Tensor::randn(expected, options) * 0.02,
             Self::Fresh(seed) => initial(*seed).to_device(compute.device).to_kind(compute.kind),
         })
@@ -386,6 +345,27 @@ impl Weights {
     /// and its name.
     pub fn fresh(seed: u64, compute: Compute) -> Self {
         Self::over(Source::Fresh(seed), compute, Training::Below(vec![String::new()]))
+    }
+
+    /// Holds `checkpoint` against what a model asks for, without reading a tensor: loading a model
+    /// from it never fails on a tensor, and `problems` tells afterwards what did not agree.
+    pub fn inspecting(checkpoint: Checkpoint) -> Self {
+        let source = Source::Inspected(checkpoint, Mutex::default());
+        Self::over(source, Compute::CPU, Training::None)
+    }
+
+    /// Loads a model from the headers of the weights `dir/stem…` alone: the number of tensors, or
+    /// all that is wrong with them. `ignored` is as in `finish`.
+    pub fn inspect<T>(
+        dir: &Path,
+        stem: &str,
+        ignored: &[&str],
+        load: impl FnOnce(&Self) -> Result<T, LoadError>,
+    ) -> Result<usize, Vec<LoadError>> {
+        let weights = Self::inspecting(Checkpoint::open(dir, stem).map_err(|error| vec![error])?);
+        load(&weights).map_err(|error| vec![error])?;
+        let problems = weights.problems(ignored);
+        if problems.is_empty() { Ok(weights.asked().len()) } else { Err(problems) }
     }
 
     /// Answers every question with a tensor of that shape that occupies no memory: loading a
@@ -473,7 +453,7 @@ impl Weights {
     }
 
     fn account(&self) -> MutexGuard<'_, Account> {
-        self.shared.account.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.account)
     }
 
     fn keep_account(&self, name: String, expected: &[i64], tensor: &Tensor) {
@@ -500,7 +480,7 @@ impl Weights {
     /// Whether the checkpoint has `name` below this prefix. Without a checkpoint: yes.
     pub fn has(&self, name: &str) -> bool {
         match &self.shared.source {
-            Source::Checkpoint(checkpoint) => {
+            Source::Checkpoint(checkpoint) | Source::Inspected(checkpoint, _) => {
                 checkpoint.entries.contains_key(&self.full_name(name))
             }
             Source::Shapes | Source::Random | Source::Fresh(_) => true,
@@ -515,27 +495,64 @@ impl Weights {
     /// Fails if the checkpoint holds a tensor that nobody asked for and whose name ends with none
     /// of `ignored` (buffers that old files carry, such as `position_ids`).
     pub fn finish(&self, ignored: &[&str]) -> Result<(), LoadError> {
-        let Source::Checkpoint(checkpoint) = &self.shared.source else { return Ok(()) };
+        let mut unused = self.unused(ignored).into_iter();
+        match unused.next() {
+            None => Ok(()),
+            Some((path, first, shape)) => {
+                Err(LoadError::Unused { path, first, shape, others: unused.len() })
+            }
+        }
+    }
+
+    /// Everything in which an inspected checkpoint does not agree with what was asked for: tensors
+    /// that are missing, of another shape or format, and (as in `finish`) unused.
+    pub fn problems(&self, ignored: &[&str]) -> Vec<LoadError> {
+        let mut problems = match &self.shared.source {
+            Source::Inspected(_, problems) => std::mem::take(&mut *lock(problems)),
+            _ => Vec::new(),
+        };
+        problems.extend(
+            self.unused(ignored).into_iter().map(|(path, first, shape)| LoadError::Unused {
+                path,
+                first,
+                shape,
+                others: 0,
+            }),
+        );
+        problems
+    }
+
+    /// File, name and shape of what nobody asked for, by name.
+    fn unused(&self, ignored: &[&str]) -> Vec<(PathBuf, String, Vec<i64>)> {
+        let (Source::Checkpoint(checkpoint) | Source::Inspected(checkpoint, _)) =
+            &self.shared.source
+        else {
+            return Vec::new();
+        };
         let asked = self.asked();
         let mut unused: Vec<_> = checkpoint
             .entries
             .iter()
             .filter(|(name, _)| !asked.contains_key(*name))
             .filter(|(name, _)| !ignored.iter().any(|suffix| name.ends_with(suffix)))
+            .map(|(name, entry)| {
+                (checkpoint.files[entry.file].0.clone(), name.clone(), entry.shape.clone())
+            })
             .collect();
-        unused.sort_by_key(|(name, _)| name.as_str());
-        match unused.first() {
-            None => Ok(()),
-            Some((name, entry)) => Err(LoadError::Unused {
-                path: checkpoint.files[entry.file].0.clone(),
-                count: unused.len(),
-                first: (*name).clone(),
-                shape: entry.shape.clone(),
-            }),
-        }
+        unused.sort_by(|(_, one, _), (_, other, _)| one.cmp(other));
+        unused
     }
 }
 
 fn shared(tensors: &Parameters) -> impl Iterator<Item = (String, Tensor)> {
     tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+}
+
+/// Zeros of a shape that share one element.
+fn weightless(shape: &[i64], compute: Compute) -> Tensor {
+    Tensor::zeros([1], (compute.kind, compute.device)).expand(shape, false)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

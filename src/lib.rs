@@ -26,6 +26,7 @@
 //! * [`bridge`]: from the language model's choice of words to the text encoders' input,
 //!   differentiable; at inference captions are simply written anew in the encoders' vocabulary.
 //!   Knows neither model.
+//! * [`tokens`]: the ids in which tokenizers and models speak to each other.
 //! * [`nn`]: layers, each written once; [`torch`]: what libtorch needs and tch lacks.
 //!
 //! Learning:
@@ -55,5 +56,6 @@ pub mod prompt;
 pub mod stable_diffusion;
 pub mod systems;
 pub mod telemetry;
+pub mod tokens;
 pub mod torch;
 pub mod training;

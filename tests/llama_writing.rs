@@ -5,14 +5,14 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use shutterbug::llama_vision::{
-    Decoding, Finish, Generation, GenerationSettings, LlamaVision, PhotoRules, PhotoTags, Prompt,
-    Written,
+    Decoding, Finish, Generation, GenerationSettings, LlamaVision, PhotoRules, Prompt, Written,
 };
+use shutterbug::tokens::PhotoTags;
 use shutterbug::torch::{Checkpoint, Compute, Generator, LoadError, Weights};
 use tch::{Kind, Tensor};
 
 const IDS: [u32; 6] = [0, 17, 42, 8, 99, 63];
-const TAGS: PhotoTags = PhotoTags { begin: 5, end: 6 };
+const TAGS: PhotoTags = PhotoTags { img: 5, img_end: 6 };
 const END_TOKEN: u32 = 1;
 /// More than any difference between logits.
 const OVERWHELMING: f64 = 1e4;
@@ -76,7 +76,7 @@ fn captions_are_short_plain_and_as_many_as_allowed() {
             let eager = PhotoRules { logit_bias: OVERWHELMING, ..rules() };
             let reply = write(&model, &settings(decoding, 20, eager), seed);
             let captions = captions(&reply.ids);
-            assert_eq!(reply.ids[0], TAGS.begin);
+            assert_eq!(reply.ids[0], TAGS.img);
             assert_eq!(captions.len(), 2, "{decoding:?}: {:?}", reply.ids);
             for caption in captions {
                 assert!(caption.len() <= 4, "{decoding:?}: {:?}", reply.ids);
@@ -119,11 +119,10 @@ fn share_probability(model: &LlamaVision, ids: &[u32]) -> f64 {
         if !inside {
             let so_far = [&IDS[..], &ids[..place]].concat();
             let logits = model.logits(&[Prompt { ids: &so_far, photos: &[] }], None).get(0).get(-1);
-            let probability =
-                logits.softmax(-1, Kind::Float).double_value(&[i64::from(TAGS.begin)]);
+            let probability = logits.softmax(-1, Kind::Float).double_value(&[i64::from(TAGS.img)]);
             most = most.max(probability);
         }
-        inside = id == TAGS.begin || inside && id != TAGS.end;
+        inside = id == TAGS.img || inside && id != TAGS.img_end;
     }
     most
 }
@@ -255,7 +254,7 @@ fn the_tags_rows_are_means_and_the_files_stay_as_they_are() {
 
 #[test]
 fn a_tag_outside_of_the_vocabulary_is_refused() {
-    let tags = PhotoTags { begin: 5, end: 120 };
+    let tags = PhotoTags { img: 5, img_end: 120 };
     let Err(error) = LlamaVision::load(&model_dir(), Compute::CPU, Some(tags)) else {
         panic!("loaded")
     };

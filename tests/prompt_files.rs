@@ -6,9 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use shutterbug::prompt::{
-    CaptionTokenizers, ImageProcessor, PhotoTags, PromptBuilder, PromptLoadError,
-};
+use shutterbug::prompt::{CaptionTokenizers, ImageProcessor, PromptBuilder, PromptLoadError};
+use shutterbug::tokens::PhotoTags;
 
 fn tiny(part: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny").join(part)

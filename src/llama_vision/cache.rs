@@ -42,12 +42,8 @@ impl TextKeys {
 
     /// Room for `needed` positions and half as many again, holding what `which` of the two held.
     fn grown(&self, like: &Tensor, needed: i64, which: usize) -> Tensor {
-        const ROOM_MIN: i64 = 64;
         let (b, g, _, e) = like.size4().expect("[b, g, t, e]");
-        let room = like.new_empty(
-            [b, g, (needed + needed / 2).max(ROOM_MIN), e],
-            (like.kind(), like.device()),
-        );
+        let room = like.new_empty([b, g, room_for(needed), e], (like.kind(), like.device()));
         if let Some((keys, values)) = &self.room {
             let old = if which == 0 { keys } else { values };
             room.narrow(2, 0, self.length).copy_(&old.narrow(2, 0, self.length));
@@ -62,6 +58,12 @@ impl TextKeys {
             *values = values.index_select(0, rows);
         }
     }
+}
+
+/// Positions that are made room for when `needed` of them must fit.
+pub(super) fn room_for(needed: i64) -> i64 {
+    const ROOM_MIN: i64 = 64;
+    (needed + needed / 2).max(ROOM_MIN)
 }
 
 /// One entry a layer.

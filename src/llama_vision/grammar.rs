@@ -10,7 +10,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::model::PhotoTags;
+use crate::tokens::PhotoTags;
 
 /// The rules of a reply.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +53,7 @@ impl<'a> Grammar<'a> {
     /// vocabulary).
     pub(super) fn new(rules: &'a PhotoRules, end_tokens: &[u32], logits: &Tensor) -> Self {
         let vocabulary = logits.size()[logits.dim() - 1];
-        let PhotoTags { begin, end } = rules.tags;
+        let PhotoTags { img, img_end } = rules.tags;
         let within = |tokens: &[u32]| -> Vec<i64> {
             tokens.iter().map(|&id| i64::from(id)).filter(|&id| id < vocabulary).collect()
         };
@@ -63,22 +63,21 @@ impl<'a> Grammar<'a> {
             bias_v.index_fill(0, &tokens, value)
         };
         let never = f64::NEG_INFINITY;
-        let begin_index = Tensor::from_slice(&within(&[begin])).to_device(logits.device());
+        let img_index = Tensor::from_slice(&within(&[img])).to_device(logits.device());
         let controls_but = |kept: &[u32], also: &[u32]| -> Vec<u32> {
             let controls = rules.control_tokens.iter().filter(|id| !kept.contains(id));
             controls.chain(also).copied().collect()
         };
-        let untold = controls_but(end_tokens, &[begin, end]);
-        let uncaptioned = controls_but(&[end], &[begin]);
-        let text_or_photo_v =
-            bias(0.0, &untold, never).index_fill(0, &begin_index, rules.logit_bias);
+        let untold = controls_but(end_tokens, &[img, img_end]);
+        let uncaptioned = controls_but(&[img_end], &[img]);
+        let text_or_photo_v = bias(0.0, &untold, never).index_fill(0, &img_index, rules.logit_bias);
         Self {
             rules,
             biases_v: [
                 text_or_photo_v,
                 bias(0.0, &untold, never),
                 bias(0.0, &uncaptioned, never),
-                bias(never, &[end], 0.0),
+                bias(never, &[img_end], 0.0),
             ],
         }
     }
@@ -93,10 +92,10 @@ impl<'a> Grammar<'a> {
     /// stand. What is forbidden does not raise the others' probability, so that hypotheses stay
     /// comparable.
     pub(super) fn log_probabilities(&self, next: Next, logits_v: &Tensor) -> Tensor {
-        let begin = i64::from(self.rules.tags.begin);
+        let img = i64::from(self.rules.tags.img);
         let biased_v = if next == Next::TextOrPhoto {
-            let photo = logits_v.narrow(0, begin, 1) + self.rules.logit_bias;
-            logits_v.slice_scatter(&photo, 0, begin, begin + 1, 1)
+            let photo = logits_v.narrow(0, img, 1) + self.rules.logit_bias;
+            logits_v.slice_scatter(&photo, 0, img, img + 1, 1)
         } else {
             logits_v.shallow_clone()
         };
@@ -105,7 +104,7 @@ impl<'a> Grammar<'a> {
     }
 
     pub(super) fn photo_token(&self) -> u32 {
-        self.rules.tags.begin
+        self.rules.tags.img
     }
 }
 
@@ -138,11 +137,11 @@ impl Place {
     /// The place after `token`, which the grammar allowed.
     pub(super) fn advance(&mut self, rules: &PhotoRules, token: u32) {
         match &mut self.caption {
-            None if token == rules.tags.begin => {
+            None if token == rules.tags.img => {
                 self.photos += 1;
                 self.caption = Some(0);
             }
-            Some(_) if token == rules.tags.end => self.caption = None,
+            Some(_) if token == rules.tags.img_end => self.caption = None,
             Some(tokens) => *tokens += 1,
             None => {}
         }
@@ -170,7 +169,7 @@ mod tests {
 
     fn rules() -> PhotoRules {
         PhotoRules {
-            tags: PhotoTags { begin: BEGIN, end: END },
+            tags: PhotoTags { img: BEGIN, img_end: END },
             photos_max: 1,
             caption_tokens_max: 2,
             control_tokens: vec![0, 1, BEGIN, END],

@@ -9,6 +9,7 @@ mod beam;
 mod cache;
 mod config;
 mod decoder;
+mod footprint;
 mod generate;
 mod grammar;
 mod model;
@@ -23,7 +24,7 @@ pub use config::{
 };
 pub use generate::{Decoding, Finish, Generation, GenerationSettings, TokenWatcher, Written};
 pub use grammar::PhotoRules;
-pub use model::{LlamaVision, PhotoTags, Prompt};
+pub use model::{LlamaVision, Prompt};
 pub use reading::SeenPhoto;
 pub use sight::{Sight, cross_attention_mask, sights};
 pub use vision::PhotoTiles;

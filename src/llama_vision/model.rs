@@ -15,20 +15,15 @@ use super::reading::SeenPhoto;
 use super::rope;
 use super::vision::{PhotoTiles, VisionEncoder};
 use crate::nn::{Activations, Adapter, Bias, Linear, TokenRows};
+use crate::tokens::PhotoTags;
 use crate::torch::{Checkpoint, Compute, LoadError, Weights};
 
 /// Photos that go through the vision encoder at once: enough to fill a device, and few enough
 /// that their activations stay small beside the weights.
-const PHOTOS_AT_ONCE: usize = 4;
+pub(super) const PHOTOS_AT_ONCE: usize = 4;
 
-/// Ids of the two tokens that enclose the caption of a photo to be shared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PhotoTags {
-    /// `[IMG]`.
-    pub begin: u32,
-    /// `[/IMG]`.
-    pub end: u32,
-}
+/// Buffers that old files carry.
+const BUFFERS: &[&str] = &["rotary_emb.inv_freq"];
 
 /// Token ids of a prompt and the photos that its `<|image|>` tokens stand for, in order.
 #[derive(Clone, Copy)]
@@ -51,6 +46,9 @@ pub struct LlamaVision {
 }
 
 impl LlamaVision {
+    /// File name, without extension, of the weights in a Hugging Face directory.
+    pub const STEM: &str = "model";
+
     /// Loads a Hugging Face directory of `MllamaForConditionalGeneration`. Every tensor is
     /// consumed.
     ///
@@ -59,21 +57,29 @@ impl LlamaVision {
     pub fn load(dir: &Path, compute: Compute, tags: Option<PhotoTags>) -> Result<Self, LoadError> {
         let config = Config::read(dir)?;
         let rows = config.text.vocabulary;
-        if let Some(tag) = tags
-            .and_then(|tags| [tags.begin, tags.end].into_iter().find(|&tag| i64::from(tag) >= rows))
-        {
+        if let Some(tag) = tags.and_then(|tags| {
+            [tags.img, tags.img_end].into_iter().find(|&tag| i64::from(tag) >= rows)
+        }) {
             return Err(LoadError::Config {
                 path: dir.join("config.json"),
                 reason: format!("the photo tag {tag} is no token of a vocabulary of {rows}"),
             });
         }
-        let weights = Weights::new(Checkpoint::open(dir, "model")?, compute);
+        let weights = Weights::new(Checkpoint::open(dir, Self::STEM)?, compute);
         let model = Self::from_weights(&weights, config)?;
-        weights.finish(&["rotary_emb.inv_freq"])?;
+        weights.finish(BUFFERS)?;
         if let Some(tags) = tags {
             model.neutralise(tags);
         }
         Ok(model)
+    }
+
+    /// Holds a directory's weights against its configuration, without reading a tensor: the number
+    /// of tensors, or everything that is wrong.
+    pub fn inspect(dir: &Path) -> Result<usize, Vec<LoadError>> {
+        Weights::inspect(dir, Self::STEM, BUFFERS, |weights| {
+            Self::from_weights(weights, Config::read(dir)?)
+        })
     }
 
     /// Builds the model over `weights`, by the names of the published checkpoints.
@@ -128,7 +134,7 @@ impl LlamaVision {
     /// rows are copied.
     pub fn neutralise(&self, tags: PhotoTags) {
         no_grad(|| {
-            let tags = [tags.begin, tags.end].map(i64::from);
+            let tags = [tags.img, tags.img_end].map(i64::from);
             for (_, table_vd) in self.decoder.token_tables() {
                 // A table that several tensors share is set twice to nearly the same: harmless.
                 let table_vd = table_vd.narrow(0, 0, self.config.text.vocabulary);

@@ -17,7 +17,7 @@ use crate::torch::{Compute, Initial, LoadError, Weights};
 
 /// Positions of a tile are padded to a multiple of this; the padding takes part in attention, so
 /// that it belongs to the model's function.
-const POSITIONS_MULTIPLE: i64 = 8;
+pub(super) const POSITIONS_MULTIPLE: i64 = 8;
 
 /// How the vectors of the class and of the positions begin in a model made from nothing.
 const EMBEDDING_INITIAL: Initial = Initial::Normal(0.02);

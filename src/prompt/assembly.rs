@@ -15,9 +15,10 @@ use std::path::Path;
 use super::chat_template::{ChatTemplate, Closing, Contents, Fragment, Message, Part, Role};
 use super::error::{PromptError, PromptLoadError};
 use super::image_processor::{ImageProcessor, ImageTiles};
-use super::llama_tokenizer::{LlamaTokenizer, PhotoTags, Segment};
+use super::llama_tokenizer::{LlamaTokenizer, Segment};
 use super::view::{Seen, TurnView, view};
 use crate::dialogue::{Dialogue, Speaker};
+use crate::tokens::PhotoTags;
 
 /// How much a prompt may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

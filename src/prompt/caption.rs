@@ -1,14 +1,16 @@
 //! The image generator's tokenizers: CLIP twice, each with its own padding, and T5.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::bytes::token_bytes;
 use super::error::{PromptError, PromptLoadError};
 use super::files::{read_json, read_text, require, special_token};
 use super::plain_tokenizer::PlainTokenizer;
+use crate::tokens::{CLIP_POSITIONS, CaptionIds, T5_POSITIONS};
 
 /// CLIP's words: contractions, runs of letters, single digits, runs of anything else.
 const CLIP_WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
@@ -16,21 +18,6 @@ const CLIP_BEGIN: &str = "<|startoftext|>";
 const CLIP_END: &str = "<|endoftext|>";
 /// What CLIP's vocabulary writes behind tokens that end a word.
 const CLIP_WORD_END: &str = "</w>";
-/// Positions of CLIP's text encoders.
-const CLIP_POSITIONS: usize = 77;
-/// Positions that Stable Diffusion 3 gives T5.
-const T5_POSITIONS: usize = 256;
-
-/// A caption for the text encoders.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaptionIds {
-    /// `[77]`, for the first CLIP encoder.
-    pub clip_l: Vec<i64>,
-    /// `[77]`, for the second.
-    pub clip_g: Vec<i64>,
-    /// `[256]`, where the model has a T5 encoder.
-    pub t5: Option<Vec<i64>>,
-}
 
 /// A caption as one encoder takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +87,7 @@ impl CaptionTokenizer {
         let (path, vocab, merges) = if let Some(vocab) = read_json(&vocab_path)? {
             let merges_path = directory.join("merges.txt");
             let merges = parse_merges(&require(read_text(&merges_path)?, &merges_path)?);
+            complete(&vocab, &merges, &merges_path)?;
             (vocab_path, Value::Object(vocab), merges)
         } else {
             let path = directory.join("tokenizer.json");
@@ -175,6 +163,34 @@ fn required_id(plain: &PlainTokenizer, token: &str, path: &Path) -> Result<u32, 
         path: path.to_owned(),
         reason: format!("there is no token {token}"),
     })
+}
+
+/// Whether every token of several characters comes out of a merge: a file that was cut off would
+/// spell words otherwise, and nobody would notice.
+fn complete(
+    vocab: &Map<String, Value>,
+    merges: &Value,
+    path: &Path,
+) -> Result<(), PromptLoadError> {
+    let made: HashSet<String> = merges
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|pair| [&pair[0], &pair[1]].map(|part| part.as_str().unwrap_or_default()).concat())
+        .collect();
+    let is_character =
+        |token: &str| token.strip_suffix(CLIP_WORD_END).unwrap_or(token).chars().nth(1).is_none();
+    let is_control = |token: &str| token.starts_with("<|") && token.ends_with("|>");
+    let unmade = vocab
+        .keys()
+        .find(|token| !is_character(token) && !is_control(token) && !made.contains(*token));
+    match unmade {
+        None => Ok(()),
+        Some(token) => Err(PromptLoadError::Unusable {
+            path: path.to_owned(),
+            reason: format!("it does not make the token {token} of vocab.json; download it again"),
+        }),
+    }
 }
 
 /// `merges.txt` in the form of `tokenizer.json`: pairs, without the version line.

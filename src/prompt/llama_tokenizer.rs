@@ -9,21 +9,14 @@ use super::bytes::token_bytes;
 use super::error::{PromptError, PromptLoadError};
 use super::files::{read_json, require, special_token};
 use super::plain_tokenizer::{PlainTokenizer, TextToken};
+use crate::tokens::PhotoTags;
 
 const FILE: &str = "tokenizer.json";
+/// Llama 3 keeps reserved special tokens for uses like these.
 const RESERVED: [&str; 2] = ["<|reserved_special_token_0|>", "<|reserved_special_token_1|>"];
 
 /// The text that stands for a photo in a chat template's output.
 pub(super) const IMAGE: &str = "<|image|>";
-
-/// The ids of `[IMG]` and `[/IMG]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PhotoTags {
-    /// Opens a caption.
-    pub img: u32,
-    /// Closes it.
-    pub img_end: u32,
-}
 
 /// A piece of a chat template's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,6 +207,11 @@ fn turn_ends(directory: &Path, plain: &PlainTokenizer) -> Result<Vec<u32>, Promp
     let named = special_token(directory, "eos_token")?;
     ends.extend(named.and_then(|token| plain.controls().get(&token).copied()));
     ends.extend(plain.controls().get("<|eot_id|>"));
+    if let Some(&id) = ends.iter().find(|&&id| id as usize >= plain.rows()) {
+        let last = plain.rows() - 1;
+        let reason = format!("eos_token_id names {id}, but the tokenizer's ids end at {last}");
+        return Err(PromptLoadError::Unusable { path, reason });
+    }
     ends.sort_unstable();
     ends.dedup();
     if ends.is_empty() {

@@ -21,10 +21,10 @@ mod resize;
 mod view;
 
 pub use assembly::{Budget, Prompt, PromptBuilder, Span, SpanKind};
-pub use caption::{CaptionIds, CaptionTokenizer, CaptionTokenizers, EncodedCaption};
+pub use caption::{CaptionTokenizer, CaptionTokenizers, EncodedCaption};
 pub use chat_template::Closing;
 pub use error::{PromptError, PromptLoadError};
 pub use image_processor::{Detail, ImageProcessor, ImageTiles};
-pub use llama_tokenizer::{LlamaTokenizer, PhotoTags};
+pub use llama_tokenizer::LlamaTokenizer;
 pub use plain_tokenizer::TextToken;
 pub use reply::{ReplyDecoder, Step};

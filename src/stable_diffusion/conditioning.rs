@@ -5,21 +5,7 @@
 use tch::Tensor;
 
 use super::mmdit::Context;
-
-/// Positions that T5 contributes, there or not (the pipeline's `max_sequence_length`).
-pub const T5_TOKENS: i64 = 256;
-
-/// One caption in each encoder's ids, padded as each tokenizer pads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaptionIds {
-    /// For CLIP-L, as many as it has positions (77).
-    pub clip_l: Vec<i64>,
-    /// For CLIP-G, as many as it has positions (77).
-    pub clip_g: Vec<i64>,
-    /// For T5, 256; `None` stands for zeros instead of its output, and one caption without ids
-    /// leaves T5 out for all that are encoded with it.
-    pub t5: Option<Vec<i64>>,
-}
+use crate::tokens::T5_POSITIONS;
 
 /// Captions as token embeddings of the CLIP encoders, through which gradients may flow.
 pub struct EmbeddedCaptions<'a> {
@@ -62,7 +48,7 @@ impl TextConditioning {
         } else {
             let zero = Tensor::zeros([b, 1, joint], (clip_btd.kind(), clip_btd.device()));
             let tokens_btd = Tensor::cat(&[clip_btd, zero], 1);
-            Context { tokens_btd, last_count: T5_TOKENS }
+            Context { tokens_btd, last_count: T5_POSITIONS as i64 }
         };
         Self { context, pooled_bp }
     }

@@ -74,6 +74,11 @@ impl Default for MmditConfig {
 }
 
 impl MmditConfig {
+    /// Reads and checks the file below a pipeline's folder.
+    pub fn read(dir: &Path) -> Result<Self, LoadError> {
+        checked(dir.join("transformer/config.json"), Self::problem)
+    }
+
     /// Width of the blocks.
     pub fn width(&self) -> i64 {
         self.num_attention_heads * self.attention_head_dim
@@ -159,6 +164,11 @@ impl Default for VaeConfig {
 }
 
 impl VaeConfig {
+    /// Reads and checks the file below a pipeline's folder.
+    pub fn read(dir: &Path) -> Result<Self, LoadError> {
+        checked(dir.join("vae/config.json"), Self::problem)
+    }
+
     /// Pixels along one side of a latent.
     pub fn downscale(&self) -> i64 {
         1 << (self.block_out_channels.len() - 1)
@@ -244,6 +254,12 @@ impl Default for ClipConfig {
 }
 
 impl ClipConfig {
+    /// Reads and checks the file below a pipeline's folder; `encoder` is `text_encoder` (CLIP-L) or
+    /// `text_encoder_2` (CLIP-G).
+    pub fn read(dir: &Path, encoder: &str) -> Result<Self, LoadError> {
+        checked(dir.join(encoder).join("config.json"), Self::problem)
+    }
+
     fn problem(&self) -> Option<String> {
         (self.num_hidden_layers < 2).then(|| {
             format!(
@@ -298,6 +314,11 @@ impl Default for T5Config {
 }
 
 impl T5Config {
+    /// Reads and checks the file below a pipeline's folder.
+    pub fn read(dir: &Path) -> Result<Self, LoadError> {
+        checked(dir.join("text_encoder_3/config.json"), Self::problem)
+    }
+
     fn problem(&self) -> Option<String> {
         (self.feed_forward_proj != "gated-gelu").then(|| {
             format!("feed_forward_proj is {}; gated-gelu is understood", self.feed_forward_proj)
@@ -312,6 +333,15 @@ pub struct SchedulerConfig {
     pub num_train_timesteps: u32,
     /// How far the schedule leans towards noise; 1 not at all.
     pub shift: f64,
+}
+
+impl SchedulerConfig {
+    /// Reads and checks the file below a pipeline's folder.
+    pub fn read(dir: &Path) -> Result<Self, LoadError> {
+        let SchedulerFile { num_train_timesteps, shift, .. } =
+            checked(dir.join("scheduler/scheduler_config.json"), SchedulerFile::problem)?;
+        Ok(Self { num_train_timesteps, shift })
+    }
 }
 
 /// The file itself, with options that would change the schedule and that Stable Diffusion 3 does
@@ -364,6 +394,32 @@ impl SchedulerFile {
     }
 }
 
+/// What `model_index.json` says of a pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PipelineIndex {
+    /// Whether T5 is one of the parts.
+    pub has_t5: bool,
+}
+
+impl PipelineIndex {
+    /// Reads and checks the file in a pipeline's folder.
+    pub fn read(dir: &Path) -> Result<Self, LoadError> {
+        let path = dir.join("model_index.json");
+        let parts: serde_json::Map<String, serde_json::Value> = json(&path)?;
+        let class = parts.get("_class_name").and_then(serde_json::Value::as_str);
+        if class != Some("StableDiffusion3Pipeline") {
+            let reason = format!(
+                "the pipeline is {}; StableDiffusion3Pipeline is understood",
+                class.unwrap_or("not named")
+            );
+            return Err(LoadError::Config { path, reason });
+        }
+        // An absent part stands as [null, null].
+        let has_t5 = parts.get("text_encoder_3").is_some_and(|part| !part[0].is_null());
+        Ok(Self { has_t5 })
+    }
+}
+
 /// The configurations of all parts of one pipeline.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StableDiffusion3Config {
@@ -385,37 +441,20 @@ impl StableDiffusion3Config {
     /// Reads the configurations below a diffusers pipeline's folder and checks that they fit each
     /// other.
     pub fn read(dir: &Path) -> Result<Self, LoadError> {
-        let index = dir.join("model_index.json");
-        let parts: serde_json::Map<String, serde_json::Value> = json(&index)?;
-        let class = parts.get("_class_name").and_then(serde_json::Value::as_str);
-        if class != Some("StableDiffusion3Pipeline") {
-            return Err(LoadError::Config {
-                path: index,
-                reason: format!(
-                    "the pipeline is {}; StableDiffusion3Pipeline is understood",
-                    class.unwrap_or("not named")
-                ),
-            });
-        }
-        // An absent part stands as [null, null].
-        let has_t5 = parts.get("text_encoder_3").is_some_and(|part| !part[0].is_null());
-        let part = |name: &str| dir.join(name).join("config.json");
-        let scheduler = dir.join("scheduler").join("scheduler_config.json");
-        let scheduler = checked(scheduler, SchedulerFile::problem)?;
+        let has_t5 = PipelineIndex::read(dir)?.has_t5;
         let config = Self {
-            transformer: checked(part("transformer"), MmditConfig::problem)?,
-            vae: checked(part("vae"), VaeConfig::problem)?,
-            clip_l: checked(part("text_encoder"), ClipConfig::problem)?,
-            clip_g: checked(part("text_encoder_2"), ClipConfig::problem)?,
-            t5: has_t5.then(|| checked(part("text_encoder_3"), T5Config::problem)).transpose()?,
-            scheduler: SchedulerConfig {
-                num_train_timesteps: scheduler.num_train_timesteps,
-                shift: scheduler.shift,
-            },
+            transformer: MmditConfig::read(dir)?,
+            vae: VaeConfig::read(dir)?,
+            clip_l: ClipConfig::read(dir, "text_encoder")?,
+            clip_g: ClipConfig::read(dir, "text_encoder_2")?,
+            t5: has_t5.then(|| T5Config::read(dir)).transpose()?,
+            scheduler: SchedulerConfig::read(dir)?,
         };
         match config.mismatch() {
             None => Ok(config),
-            Some(reason) => Err(LoadError::Config { path: part("transformer"), reason }),
+            Some(reason) => {
+                Err(LoadError::Config { path: dir.join("transformer/config.json"), reason })
+            }
         }
     }
 

@@ -5,22 +5,27 @@
 mod clip;
 mod conditioning;
 mod config;
+mod footprint;
 mod mmdit;
+mod part;
 mod pipeline;
 mod sampler;
 mod schedule;
+mod size;
 mod t5;
 mod vae;
 
 pub use clip::{ClipOutput, ClipTextEncoder};
-pub use conditioning::{CaptionIds, EmbeddedCaptions, T5_TOKENS, TextConditioning};
+pub use conditioning::{EmbeddedCaptions, TextConditioning};
 pub use config::{
-    ClipActivation, ClipConfig, MmditConfig, QkNorm, SchedulerConfig, StableDiffusion3Config,
-    T5Config, VaeConfig,
+    ClipActivation, ClipConfig, MmditConfig, PipelineIndex, QkNorm, SchedulerConfig,
+    StableDiffusion3Config, T5Config, VaeConfig,
 };
 pub use mmdit::{Context, Mmdit, Modulations};
-pub use pipeline::{Part, SizeError, StableDiffusion3};
+pub use part::Part;
+pub use pipeline::StableDiffusion3;
 pub use sampler::{Cancelled, Guided, Step, StepWatcher, sample};
 pub use schedule::{FlowMatchSchedule, shifted};
+pub use size::SizeError;
 pub use t5::T5Encoder;
 pub use vae::{LatentDistribution, Vae};

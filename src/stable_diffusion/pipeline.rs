@@ -8,70 +8,18 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 
 use super::clip::ClipTextEncoder;
-use super::conditioning::{CaptionIds, EmbeddedCaptions, TextConditioning};
+use super::conditioning::{EmbeddedCaptions, TextConditioning};
 use super::config::StableDiffusion3Config;
 use super::mmdit::Mmdit;
+use super::part::Part;
 use super::sampler::{Cancelled, Guided, StepWatcher, sample};
 use super::schedule::FlowMatchSchedule;
+use super::size::SizeError;
 use super::t5::T5Encoder;
 use super::vae::Vae;
 use crate::nn::{Activations, Adapter};
+use crate::tokens::CaptionIds;
 use crate::torch::{Checkpoint, Compute, LoadError, Weights};
-
-/// The parts that hold weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// CLIP-L.
-    ClipL,
-    /// CLIP-G.
-    ClipG,
-    /// T5, which may be absent.
-    T5,
-    /// The denoising transformer.
-    Transformer,
-    /// The picture autoencoder.
-    Vae,
-}
-
-impl Part {
-    /// Name of the part's folder.
-    pub fn folder(self) -> &'static str {
-        match self {
-            Self::ClipL => "text_encoder",
-            Self::ClipG => "text_encoder_2",
-            Self::T5 => "text_encoder_3",
-            Self::Transformer => "transformer",
-            Self::Vae => "vae",
-        }
-    }
-
-    /// File name of its weights, without extension.
-    pub fn stem(self) -> &'static str {
-        match self {
-            Self::ClipL | Self::ClipG | Self::T5 => "model",
-            Self::Transformer | Self::Vae => "diffusion_pytorch_model",
-        }
-    }
-}
-
-/// Buffers that old files carry.
-const BUFFERS: &[&str] = &["position_ids"];
-
-/// A picture size that the model can't draw.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a picture of {width}×{height} can't be drawn: both sides must be multiples of {multiple} and at most {side_max} pixels"
-)]
-pub struct SizeError {
-    /// Pixels asked for.
-    pub width: u32,
-    /// Pixels asked for.
-    pub height: u32,
-    /// What both must be multiples of.
-    pub multiple: u32,
-    /// The most that either may be.
-    pub side_max: u32,
-}
 
 /// Stable Diffusion 3, loaded. The VAE is in float32, everything else in the running format.
 pub struct StableDiffusion3 {
@@ -107,22 +55,22 @@ impl StableDiffusion3 {
         compute: Compute,
         open: impl Fn(Part, Compute) -> Result<Weights, LoadError>,
     ) -> Result<Self, LoadError> {
-        let clip = |part, config| {
+        let clip = |part: Part, config| {
             let weights = open(part, compute)?;
             let encoder = ClipTextEncoder::load(&weights, config)?;
-            weights.finish(BUFFERS).map(|()| encoder)
+            weights.finish(part.ignored()).map(|()| encoder)
         };
         let t5 = |config| {
             let weights = open(Part::T5, compute)?;
             let encoder = T5Encoder::load(&weights, config)?;
-            weights.finish(T5Encoder::IGNORED).map(|()| encoder)
+            weights.finish(Part::T5.ignored()).map(|()| encoder)
         };
         let transformer = open(Part::Transformer, compute)?;
         let mmdit = Mmdit::load(&transformer, &config.transformer)?;
-        transformer.finish(&[])?;
+        transformer.finish(Part::Transformer.ignored())?;
         let autoencoder = open(Part::Vae, Compute { kind: Kind::Float, ..compute })?;
         let vae = Vae::load(&autoencoder, &config.vae)?;
-        autoencoder.finish(&[])?;
+        autoencoder.finish(Part::Vae.ignored())?;
         Ok(Self {
             clip_l: clip(Part::ClipL, &config.clip_l)?,
             clip_g: clip(Part::ClipG, &config.clip_g)?,
@@ -164,25 +112,9 @@ impl StableDiffusion3 {
         &self.vae
     }
 
-    /// Shape `[c, h, w]` of one picture's latents, for a size in pixels (width, height) or the
-    /// model's own.
+    /// As [`StableDiffusion3Config::latents_shape`].
     pub fn latents_shape(&self, size: Option<(u32, u32)>) -> Result<[i64; 3], SizeError> {
-        let transformer = &self.config.transformer;
-        let downscale = self.config.vae.downscale() as u32;
-        let own = transformer.sample_size as u32 * downscale;
-        let (width, height) = size.unwrap_or((own, own));
-        let multiple = downscale * transformer.patch_size as u32;
-        let patches_max = match transformer.pos_embed_max_size {
-            Some(side) if side > 0 => side as u32,
-            _ => u32::MAX / multiple,
-        };
-        let side_max = patches_max * multiple;
-        let fits = |side: u32| side > 0 && side.is_multiple_of(multiple) && side <= side_max;
-        if !fits(width) || !fits(height) {
-            return Err(SizeError { width, height, multiple, side_max });
-        }
-        let latents = |side: u32| i64::from(side / downscale);
-        Ok([transformer.in_channels, latents(height), latents(width)])
+        self.config.latents_shape(size)
     }
 
     /// What the transformer is told of `captions`, one at least. The encoders carry no adapter.

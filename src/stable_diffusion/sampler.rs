@@ -13,7 +13,7 @@ use crate::nn::Adapter;
 
 /// Most rows (steps × batch) whose modulations are held at once; SD 3.5 large needs 142 MB in bf16
 /// for so many.
-const MODULATION_ROWS_MAX: usize = 64;
+pub(super) const MODULATION_ROWS_MAX: usize = 64;
 
 /// What pictures are drawn from.
 pub struct Guided<'a> {

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use shutterbug::stable_diffusion::{CaptionIds, Guided, StableDiffusion3, Step};
+use shutterbug::stable_diffusion::{Guided, StableDiffusion3, Step};
+use shutterbug::tokens::CaptionIds;
 use shutterbug::torch::Compute;
 use tch::{Device, Kind, Tensor};
 

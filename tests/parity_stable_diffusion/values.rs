@@ -1,9 +1,8 @@
 //! Outputs and gradients of every part.
 
 use shutterbug::nn::{Adapter, Lora};
-use shutterbug::stable_diffusion::{
-    CaptionIds, ClipTextEncoder, EmbeddedCaptions, TextConditioning,
-};
+use shutterbug::stable_diffusion::{ClipTextEncoder, EmbeddedCaptions, TextConditioning};
+use shutterbug::tokens::CaptionIds;
 use shutterbug::torch::Compute;
 use tch::{Device, Kind, Tensor};
 

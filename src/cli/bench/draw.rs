@@ -9,7 +9,8 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
-use crate::stable_diffusion::{CaptionIds, Guided, StableDiffusion3};
+use crate::stable_diffusion::{Guided, StableDiffusion3};
+use crate::tokens::CaptionIds;
 use crate::torch::{Compute, resident_bytes_max};
 
 /// Time an image generator on a given caption

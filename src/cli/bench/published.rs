@@ -15,12 +15,11 @@ use crate::llama_vision::{
 };
 use crate::nn::{AttentionCall, with_attention_recorded};
 use crate::stable_diffusion::{
-    CaptionIds, ClipActivation, ClipConfig, MmditConfig, SchedulerConfig, StableDiffusion3,
-    StableDiffusion3Config, T5_TOKENS, T5Config, VaeConfig,
+    ClipActivation, ClipConfig, MmditConfig, SchedulerConfig, StableDiffusion3,
+    StableDiffusion3Config, T5Config, VaeConfig,
 };
-use crate::torch::{
-    Compute, Generator, Weights, accelerator_memory, reset_accelerator_peak, resident_bytes_max,
-};
+use crate::tokens::{CLIP_POSITIONS, CaptionIds, T5_POSITIONS};
+use crate::torch::{Compute, Generator, Weights, peak_bytes, reset_peak};
 
 /// Time the published models' sizes with random weights
 #[derive(Debug, clap::Args)]
@@ -53,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, compute: Compute) -> anyhow::Result<Val
 }
 
 fn talk(arguments: &Arguments, compute: Compute, bandwidth: f64) -> anyhow::Result<Value> {
-    reset_accelerator_peak();
+    reset_peak(compute.device);
     let weights = Weights::random(compute);
     let model = LlamaVision::from_weights(&weights, llama_11b())?;
     let photo = [some_photo(&model)];
@@ -68,17 +67,18 @@ fn talk(arguments: &Arguments, compute: Compute, bandwidth: f64) -> anyhow::Resu
         "tokens_per_s": pace.tokens_per_s,
         "token_bytes": token_bytes,
         "bandwidth_share": pace.tokens_per_s * token_bytes as f64 / bandwidth,
-        "bytes_max": bytes_max(),
+        "bytes_max": peak_bytes(compute.device),
         "attention": described(&calls),
     }))
 }
 
 fn draw(arguments: &Arguments, compute: Compute) -> anyhow::Result<Value> {
-    reset_accelerator_peak();
+    reset_peak(compute.device);
     let config = stable_diffusion_3_medium(!arguments.without_t5);
     let model = StableDiffusion3::random(config, compute)?;
-    let clip: Vec<i64> = some_ids(77, 49_406).into_iter().map(i64::from).collect();
-    let t5 = some_ids(T5_TOKENS as u32, 32_128).into_iter().map(i64::from).collect();
+    let clip: Vec<i64> =
+        some_ids(CLIP_POSITIONS as u32, 49_406).into_iter().map(i64::from).collect();
+    let t5 = some_ids(T5_POSITIONS as u32, 32_128).into_iter().map(i64::from).collect();
     let ids = CaptionIds {
         clip_l: clip.clone(),
         clip_g: clip,
@@ -93,14 +93,9 @@ fn draw(arguments: &Arguments, compute: Compute) -> anyhow::Result<Value> {
         "width": picture_bchw.size()[3],
         "height": picture_bchw.size()[2],
         "picture_s": picture_s,
-        "bytes_max": bytes_max(),
+        "bytes_max": peak_bytes(compute.device),
         "attention": described(&calls),
     }))
-}
-
-/// The most memory that was taken: the device's, or on the CPU the process's.
-fn bytes_max() -> Option<u64> {
-    accelerator_memory().map(|memory| memory.peak_bytes).or_else(resident_bytes_max)
 }
 
 fn described(calls: &BTreeSet<AttentionCall>) -> Vec<String> {

@@ -173,7 +173,7 @@ fn a_vocabulary_that_does_not_fit_names_both_sides() {
     refused(
         |directory| {
             let vocabulary = directory.diffusion().join("tokenizer/vocab.json");
-            edit(&vocabulary, "{", "{\"zebra</w>\": 5000, ");
+            edit(&vocabulary, "{", "{\"🦓\": 5000, ");
         },
         &["diffusion/tokenizer makes ids up to 5000", "diffusion/text_encoder has "],
     );
@@ -205,7 +205,7 @@ fn missing_and_truncated_files_are_named() {
             let bytes = fs::read(&weights).unwrap();
             fs::write(&weights, &bytes[..bytes.len() - 100]).unwrap();
         },
-        &["vae/diffusion_pytorch_model.safetensors is truncated or not a safetensors file"],
+        &["vae/diffusion_pytorch_model.safetensors is cut off: "],
     );
     refused(
         |directory| {

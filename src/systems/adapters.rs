@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::model_directory::ModelError;
+use super::error::ModelError;
 use crate::nn::{Adapter, Lora};
 use crate::torch::{Checkpoint, Compute, Weights};
 
@@ -113,8 +113,7 @@ fn no_bias() -> String {
 
 impl Scaling {
     fn read(path: &Path) -> Result<Self, ModelError> {
-        let text =
-            fs::read(path).map_err(|source| ModelError::Io { path: path.to_owned(), source })?;
+        let text = fs::read(path).map_err(ModelError::io(path))?;
         let scaling: Self = serde_json::from_slice(&text)
             .map_err(|source| ModelError::Json { path: path.to_owned(), source })?;
         scaling.checked(path)

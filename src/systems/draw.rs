@@ -9,7 +9,7 @@ use super::{Drawing, RespondError};
 use crate::dialogue::Pixels;
 use crate::nn::Adapter;
 use crate::prompt::{CaptionTokenizers, PromptError};
-use crate::stable_diffusion::{CaptionIds, Guided, StableDiffusion3, Step, TextConditioning};
+use crate::stable_diffusion::{Guided, StableDiffusion3, Step, TextConditioning};
 use crate::torch::Generator;
 
 /// Stable Diffusion 3 with its tokenizers.
@@ -35,7 +35,7 @@ impl Drawer {
         tokenizers: CaptionTokenizers,
     ) -> Result<Self, PromptError> {
         let _no_grad = tch::no_grad_guard();
-        let negative = model.encode(&[caption_ids(&tokenizers, "")?]);
+        let negative = model.encode(&[tokenizers.encode("")?]);
         Ok(Self { model, tokenizers, negative })
     }
 
@@ -50,7 +50,9 @@ impl Drawer {
         let _no_grad = tch::no_grad_guard();
         let Order { caption, drawing, index, .. } = *order;
         let latents_1chw = self.latents(order)?;
-        let ids = caption_ids(&self.tokenizers, caption)
+        let ids = self
+            .tokenizers
+            .encode(caption)
             .map_err(|error| RespondError::Failed(Box::new(error)))?;
         let conditioning = self.model.encode(std::slice::from_ref(&ids));
         let name = |part: &str| format!("photo{index}.{part}");
@@ -92,11 +94,6 @@ impl Drawer {
         }
         Ok(Tensor::from_slice(&given.values).view(given.shape).narrow(0, index as i64, 1))
     }
-}
-
-fn caption_ids(tokenizers: &CaptionTokenizers, caption: &str) -> Result<CaptionIds, PromptError> {
-    let ids = tokenizers.encode(caption)?;
-    Ok(CaptionIds { clip_l: ids.clip_l, clip_g: ids.clip_g, t5: ids.t5 })
 }
 
 /// `[3, h, w]` in 0…1 to 8-bit RGB, rounded to the nearest as diffusers does.

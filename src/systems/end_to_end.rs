@@ -12,19 +12,21 @@ use std::time::Instant;
 use tch::{Kind, Tensor};
 
 use super::adapters::JointAdapter;
+use super::agreement;
 use super::draw::{Drawer, Order};
-use super::model_directory::{ModelDirectory, ModelError, PhotoTags as PhotoTagIds};
+use super::error::ModelError;
+use super::model_directory::ModelDirectory;
 use super::trace::{Trace, ids_tensor};
 use super::{DrawRequest, PhotoSharing, Progress, ReplyRequest, RespondError, System, Watcher};
 use crate::dialogue::{Element, Photo, Pixels, Reply, Timings};
 use crate::llama_vision::{
-    Generation, GenerationSettings, LlamaVision, PhotoRules, PhotoTags, PhotoTiles, Prompt,
-    SeenPhoto, TextConfig, Written, cross_attention_mask,
+    Generation, GenerationSettings, LlamaVision, PhotoRules, PhotoTiles, Prompt, SeenPhoto,
+    Written, cross_attention_mask,
 };
 use crate::prompt::{
     self, Budget, CaptionTokenizers, Closing, PromptBuilder, PromptError, ReplyDecoder, Step,
 };
-use crate::stable_diffusion::StableDiffusion3;
+use crate::stable_diffusion::{Part, StableDiffusion3};
 use crate::torch::{Checkpoint, Compute, Generator};
 
 /// Most photos in one reply.
@@ -33,9 +35,9 @@ const PHOTOS_MAX: usize = 4;
 const CAPTION_TOKENS_MAX: usize = 64;
 
 /// Most tokens of a prompt: a long enough talk, and a short enough wait.
-const PROMPT_TOKENS_MAX: usize = 8192;
+pub(super) const PROMPT_TOKENS_MAX: usize = 8192;
 /// Most photo tiles of a prompt: eight photos in full, in Llama-3.2-Vision's four tiles.
-const TILES_MAX: usize = 32;
+pub(super) const TILES_MAX: usize = 32;
 
 /// Llama-3.2-Vision and Stable Diffusion 3, loaded, with any number of adapters beside them.
 pub struct EndToEnd {
@@ -51,16 +53,18 @@ pub struct EndToEnd {
 impl EndToEnd {
     /// Loads both bases of `directory`.
     pub fn load(directory: &ModelDirectory, compute: Compute) -> Result<Self, ModelError> {
-        let PhotoTagIds { img, img_end } = directory.manifest.tokens;
-        let tags = PhotoTags { begin: img, end: img_end };
-        let prompt_tags = prompt::PhotoTags { img, img_end };
-        let prompts = PromptBuilder::load(&directory.llama(), Some(prompt_tags))?;
-        let llama = LlamaVision::load(&directory.llama(), compute, Some(tags))?;
-        let tokenizers = CaptionTokenizers::load(&directory.diffusion())?;
-        let diffusion = StableDiffusion3::load(&directory.diffusion(), compute)?;
-        check_sight(directory, &prompts, &llama)?;
-        check_vocabularies(directory, &prompts, &llama, &tokenizers, &diffusion)?;
-        let drawer = Drawer::new(diffusion, tokenizers).map_err(ModelError::EmptyCaption)?;
+        let (llama_folder, diffusion_folder) = (directory.llama(), directory.diffusion());
+        let tags = directory.manifest.tokens;
+        let prompts = PromptBuilder::load(&llama_folder, Some(tags))?;
+        let tokenizers = CaptionTokenizers::load(&diffusion_folder)?;
+        let llama = LlamaVision::load(&llama_folder, compute, Some(tags))?;
+        let tokenizer = prompts.tokenizer();
+        agreement::sight(&llama_folder, prompts.processor(), tokenizer, llama.config())?;
+        agreement::llama_vocabulary(&llama_folder, tokenizer, llama.config())?;
+        let diffusion = StableDiffusion3::load(&diffusion_folder, compute)?;
+        agreement::caption_vocabularies(&diffusion_folder, &tokenizers, diffusion.config())?;
+        let drawer = Drawer::new(diffusion, tokenizers)
+            .map_err(|source| ModelError::EmptyCaption { path: diffusion_folder, source })?;
         Ok(Self {
             revision: directory.revision(),
             directory: directory.clone(),
@@ -74,9 +78,10 @@ impl EndToEnd {
 
     /// Makes an adapter resident; gives the revision under which requests choose it.
     pub fn add_adapter(&mut self, folder: &Path) -> Result<String, ModelError> {
-        let llama = Checkpoint::open(&self.directory.llama(), "model")?.shapes();
-        let transformer = self.directory.diffusion().join("transformer");
-        let transformer = Checkpoint::open(&transformer, "diffusion_pytorch_model")?.shapes();
+        let llama = Checkpoint::open(&self.directory.llama(), LlamaVision::STEM)?.shapes();
+        let Part { folder: transformer, stem, .. } = Part::TRANSFORMER;
+        let transformer = self.directory.diffusion().join(transformer);
+        let transformer = Checkpoint::open(&transformer, stem)?.shapes();
         let adapter = JointAdapter::read(folder, &llama, &transformer, self.compute)?;
         let revision = adapter.revision.clone();
         self.adapters.insert(revision.clone(), adapter);
@@ -241,14 +246,13 @@ impl EndToEnd {
         watcher: &mut Watcher<'_>,
         timings: &mut Timings,
     ) -> Result<(Generation, Vec<Element>), RespondError> {
-        let tokens = self.directory.manifest.tokens;
         let tokenizer = self.prompts.tokenizer();
         let settings = GenerationSettings {
             decoding: request.decoding,
             new_tokens_max: request.new_tokens_max,
             end_tokens: tokenizer.ends().to_vec(),
             photos: Some(PhotoRules {
-                tags: PhotoTags { begin: tokens.img, end: tokens.img_end },
+                tags: tokenizer.tags(),
                 photos_max: if request.photos == PhotoSharing::On { PHOTOS_MAX } else { 0 },
                 caption_tokens_max: CAPTION_TOKENS_MAX,
                 control_tokens: tokenizer.controls().map(|(_, id)| id).collect(),
@@ -259,8 +263,10 @@ impl EndToEnd {
         let mut read = None;
         let mut stopped = false;
         let mut decoder = ReplyDecoder::new(tokenizer);
+        let mut told = 0;
         let mut on_token = |written: Written| {
             read.get_or_insert_with(|| ms_since(begun));
+            told += usize::from(written.token.is_some());
             let text = match written.token.map(|token| decoder.push(token)) {
                 Some(Step::Text(text)) => text,
                 Some(Step::Caption | Step::Photo { .. } | Step::End) | None => String::new(),
@@ -282,93 +288,13 @@ impl EndToEnd {
         if stopped {
             return Err(RespondError::Cancelled);
         }
-        let mut decoder = ReplyDecoder::new(tokenizer);
-        for &id in &generation.ids {
+        // The winner of a beam is known at the end only.
+        for &id in &generation.ids[told..] {
             decoder.push(id);
         }
         let (_, elements) = decoder.finish();
         Ok((generation, elements))
     }
-}
-
-/// Holds the image processor and the tokenizer's `<|image|>` against the model that reads photos.
-fn check_sight(
-    directory: &ModelDirectory,
-    prompts: &PromptBuilder,
-    llama: &LlamaVision,
-) -> Result<(), ModelError> {
-    let (processor, config) = (prompts.processor(), llama.config());
-    let (tile_px, tiles_max) = (config.vision.tile_size as usize, config.vision.tiles_max as usize);
-    let image = prompts.tokenizer().image();
-    let (path, reason) = if (processor.tile_px(), processor.tiles_max()) != (tile_px, tiles_max) {
-        let reason = format!(
-            "it makes {} tiles of {} pixels, but the vision encoder in config.json reads \
-             {tiles_max} of {tile_px}",
-            processor.tiles_max(),
-            processor.tile_px()
-        );
-        ("preprocessor_config.json", reason)
-    } else if image != config.image_token {
-        let reason = format!("<|image|> is {image}, but config.json says {}", config.image_token);
-        ("tokenizer.json", reason)
-    } else {
-        return Ok(());
-    };
-    Err(ModelError::Base { path: directory.llama().join(path), reason })
-}
-
-/// Holds every tokenizer against the token table that its ids index.
-fn check_vocabularies(
-    directory: &ModelDirectory,
-    prompts: &PromptBuilder,
-    llama: &LlamaVision,
-    captions: &CaptionTokenizers,
-    diffusion: &StableDiffusion3,
-) -> Result<(), ModelError> {
-    const CLIP_TABLE: &str = "text_model.embeddings.token_embedding.weight";
-    let llama_rows = llama.config().text.vocabulary + TextConfig::EXTRA_ROWS;
-    let config = diffusion.config();
-    let mut pairs = vec![
-        (
-            "llama/tokenizer.json",
-            prompts.tokenizer().rows(),
-            "llama",
-            "language_model.model.embed_tokens.weight",
-            llama_rows,
-        ),
-        (
-            "diffusion/tokenizer",
-            captions.clip_l.rows(),
-            "diffusion/text_encoder",
-            CLIP_TABLE,
-            config.clip_l.vocab_size,
-        ),
-        (
-            "diffusion/tokenizer_2",
-            captions.clip_g.rows(),
-            "diffusion/text_encoder_2",
-            CLIP_TABLE,
-            config.clip_g.vocab_size,
-        ),
-    ];
-    if let (Some(tokenizer), Some(encoder)) = (&captions.t5, &config.t5) {
-        pairs.push((
-            "diffusion/tokenizer_3",
-            tokenizer.rows(),
-            "diffusion/text_encoder_3",
-            "shared.weight",
-            encoder.vocab_size,
-        ));
-    }
-    for (tokenizer, tokens, weights, tensor, rows) in pairs {
-        let rows = rows as usize;
-        if tokens > rows {
-            let (tokenizer, weights) =
-                (directory.path.join(tokenizer), directory.path.join(weights));
-            return Err(ModelError::Vocabulary { tokenizer, tokens, weights, tensor, rows });
-        }
-    }
-    Ok(())
 }
 
 fn ms_since(begun: Instant) -> f64 {

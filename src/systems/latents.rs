@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tch::Tensor;
 
-use super::model_directory::ModelError;
+use super::error::ModelError;
 use crate::torch::{Checkpoint, Compute, Weights};
 
 /// Standard normal starting latents, instead of the seed's.

@@ -1,9 +1,16 @@
 //! Every system that can hold a photo-sharing dialogue, behind one small trait.
 
+mod abilities;
 mod adapters;
+mod agreement;
+mod convert;
 mod draw;
 mod end_to_end;
+mod error;
+mod footprint;
+mod inspection;
 mod latents;
+mod manifest;
 mod model_directory;
 mod trace;
 
@@ -13,12 +20,15 @@ use std::path::PathBuf;
 use crate::dialogue::{Dialogue, Pixels, Reply};
 pub use crate::llama_vision::Decoding;
 
+pub use abilities::Abilities;
+pub use convert::{Transfer, convert};
 pub use end_to_end::EndToEnd;
+pub use error::ModelError;
+pub use footprint::{Footprint, Share};
+pub use inspection::{Finding, Inspection, inspect};
 pub use latents::Latents;
-pub use model_directory::{
-    Base, MANIFEST, Manifest, ModelDirectory, ModelError, PartSize, PhotoTags, Sizes, Transfer,
-    convert,
-};
+pub use manifest::{Base, Bridge, BridgeMode, MANIFEST, Manifest, Perceptron, Sizes};
+pub use model_directory::{ADAPTER, ModelDirectory};
 
 /// Whether a reply may share a photo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

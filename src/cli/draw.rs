@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::Verdict;
-use super::options::{DrawingOptions, LOCAL, ModelOptions, follow};
+use super::options::{DrawingOptions, LOCAL, ModelOptions, RecordOptions, follow};
 use crate::config::Settings;
 use crate::engine::{Outcome, Work};
 use crate::imaging;
@@ -24,17 +24,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     drawing: DrawingOptions,
 
-    /// Adapter directory
-    #[arg(long, value_name = "DIR")]
-    adapter: Option<PathBuf>,
-
-    /// Seed of the starting noise
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-
-    /// Folder for `draw.safetensors`: what the computation saw and made
-    #[arg(long, value_name = "DIR")]
-    trace: Option<PathBuf>,
+    #[command(flatten)]
+    record: RecordOptions,
 
     /// PNG file to write
     #[arg(long, value_name = "FILE")]
@@ -46,16 +37,15 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<Verdict> {
     let drawing = arguments.drawing.drawing(settings)?;
-    let (engine, adapter) = arguments.model.engine(settings, arguments.adapter.as_deref())?;
-    if let Some(folder) = &arguments.trace {
-        fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
-    }
+    let demand = arguments.drawing.demand(settings).without_text();
+    let (engine, adapter) = arguments.model.prepare(settings, &demand)?.load()?;
+    arguments.record.make_folder()?;
     let request = DrawRequest {
         caption: arguments.caption.clone(),
         drawing,
-        seed: arguments.seed,
+        seed: arguments.record.seed,
         adapter,
-        trace: arguments.trace.as_ref().map(|folder| folder.join("draw.safetensors")),
+        trace: arguments.record.trace("draw"),
     };
     let job = engine.submit(LOCAL, Work::Draw(request))?;
     let Outcome::Picture(pixels) = follow(job, "draw")? else {

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::ValueEnum;
 
-use super::options::{DrawingOptions, LOCAL, ModelOptions, follow};
+use super::options::{
+    Demand, DrawingOptions, LOCAL, ModelOptions, RecordOptions, follow, make_folder,
+};
 use super::{UsageError, Verdict};
 use crate::config::{Settings, Switch};
 use crate::data::{Record, error_line, read_line, reply_line};
@@ -29,9 +31,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     drawing: DrawingOptions,
 
-    /// Adapter directory
-    #[arg(long, value_name = "DIR")]
-    adapter: Option<PathBuf>,
+    #[command(flatten)]
+    record: RecordOptions,
 
     /// Always take the most probable token
     #[arg(long, conflicts_with_all = ["beams", "temperature", "top_p"])]
@@ -50,10 +51,6 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "P")]
     top_p: Option<f64>,
 
-    /// Seed of every random draw, the same for each line
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-
     /// Whether photos may be shared [default: the setting reply.photos]
     #[arg(long, value_name = "on|off")]
     photos: Option<Photos>,
@@ -65,10 +62,6 @@ pub(crate) struct Arguments {
     /// Most tokens in a reply, captions included [default: the setting reply.new_tokens_max]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_new_tokens: Option<u32>,
-
-    /// Folder for `<id>.safetensors`: what the computation saw and made
-    #[arg(long, value_name = "DIR")]
-    trace: Option<PathBuf>,
 
     /// Folder for photos, `<id>-0.png` and so on
     #[arg(long, value_name = "DIR")]
@@ -114,6 +107,11 @@ impl Arguments {
         }
     }
 
+    fn demand(&self, settings: &Settings) -> Demand {
+        let new_tokens_max = self.max_new_tokens.map(|tokens| tokens as usize);
+        self.drawing.demand(settings).with_new_tokens_max(new_tokens_max)
+    }
+
     /// The request of a record, but for the dialogue and the trace.
     fn request(&self, settings: &Settings) -> anyhow::Result<ReplyRequest> {
         Ok(ReplyRequest {
@@ -126,7 +124,7 @@ impl Arguments {
                 .max_new_tokens
                 .map_or(settings.reply.new_tokens_max, |tokens| tokens as usize),
             drawing: self.drawing.drawing(settings)?,
-            seed: self.seed,
+            seed: self.record.seed,
             adapter: None,
             trace: None,
         })
@@ -138,10 +136,10 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<
     let file = File::open(&arguments.file)
         .with_context(|| format!("can't read {}", arguments.file.display()))?;
     let folder = arguments.file.parent().unwrap_or(Path::new("")).to_owned();
-    for folder in [Some(&arguments.out), arguments.trace.as_ref()].into_iter().flatten() {
-        fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
-    }
-    let (engine, adapter) = arguments.model.engine(settings, arguments.adapter.as_deref())?;
+    make_folder(&arguments.out)?;
+    arguments.record.make_folder()?;
+    let (engine, adapter) =
+        arguments.model.prepare(settings, &arguments.demand(settings))?.load()?;
     template.adapter = adapter;
 
     let limits = imaging::Limits::default();
@@ -189,8 +187,7 @@ fn answer(
     record: Record,
     arguments: &Arguments,
 ) -> anyhow::Result<serde_json::Value> {
-    let trace =
-        arguments.trace.as_ref().map(|folder| folder.join(format!("{}.safetensors", record.id)));
+    let trace = arguments.record.trace(&record.id);
     let request = ReplyRequest { dialogue: record.dialogue, trace, ..template.clone() };
     let job = engine.submit(LOCAL, Work::Reply(request))?;
     let Outcome::Reply(reply) = follow(job, &record.id)? else {

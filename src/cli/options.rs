@@ -1,15 +1,20 @@
 //! Options that several commands share.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::UsageError;
 use crate::config::Settings;
 use crate::engine::{Engine, Event, Job, Origin, Outcome, QueueLimits};
-use crate::systems::{Drawing, EndToEnd, Latents, ModelDirectory, ModelError, Progress, System};
+use crate::systems::{
+    ADAPTER, Abilities, Drawing, EndToEnd, Latents, ModelDirectory, ModelError, Progress, System,
+};
+use crate::telemetry;
 use crate::torch::{Compute, DeviceChoice, Precision};
 
 /// Where the model is and what it runs on.
@@ -26,6 +31,11 @@ pub(crate) struct ModelOptions {
     /// auto, float32 or bfloat16 [default: the setting model.precision]
     #[arg(long)]
     precision: Option<String>,
+
+    /// Adapter directory, or `none` [default: the folder adapter of the model directory, if it is
+    /// there]
+    #[arg(long, value_name = "DIR|none")]
+    adapter: Option<PathBuf>,
 }
 
 impl ModelOptions {
@@ -39,22 +49,43 @@ impl ModelOptions {
         Ok(Compute::choose(DeviceChoice::from_str(device)?, Precision::from_str(precision)?)?)
     }
 
-    /// Loads the model and the adapter into an engine of its own; also gives the adapter's
-    /// revision.
-    pub(crate) fn engine(
-        &self,
-        settings: &Settings,
-        adapter: Option<&Path>,
-    ) -> anyhow::Result<(Engine, Option<String>)> {
+    /// The adapter to use: the one named, else the model directory's own.
+    pub(crate) fn adapter(&self, settings: &Settings) -> Option<PathBuf> {
+        match &self.adapter {
+            Some(named) if named == Path::new("none") => None,
+            Some(named) => Some(named.clone()),
+            None => Some(self.directory(settings).join(ADAPTER)).filter(|folder| folder.is_dir()),
+        }
+    }
+
+    /// Holds what is asked for against the model, which is not loaded yet.
+    pub(crate) fn prepare(&self, settings: &Settings, demand: &Demand) -> anyhow::Result<Prepared> {
         let compute = self.compute(settings)?;
         let directory = ModelDirectory::open(self.directory(settings))?;
-        tracing::info!(model = directory.revision(), "loading the model; it runs on {compute}");
-        let adapter = adapter.map(Path::to_owned);
-        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        demand.check(&Abilities::of(&directory)?)?;
         let limits = QueueLimits {
             waiting_max: settings.queue.waiting_max,
             waiting_per_person_max: settings.queue.waiting_per_person_max,
         };
+        Ok(Prepared { compute, directory, adapter: self.adapter(settings), limits })
+    }
+}
+
+/// A model that can be loaded.
+pub(crate) struct Prepared {
+    compute: Compute,
+    directory: ModelDirectory,
+    adapter: Option<PathBuf>,
+    limits: QueueLimits,
+}
+
+impl Prepared {
+    /// Loads the model and its adapter into an engine of its own; also gives the adapter's
+    /// revision.
+    pub(crate) fn load(self) -> anyhow::Result<(Engine, Option<String>)> {
+        let Self { compute, directory, adapter, limits } = self;
+        telemetry::announce(&format!("{} runs on {compute}", directory.revision()));
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
         let engine = Engine::start(limits, move || {
             let mut system = EndToEnd::load(&directory, compute)?;
             let adapter = adapter.map(|path| system.add_adapter(&path)).transpose()?;
@@ -63,6 +94,65 @@ impl ModelOptions {
             Ok::<_, ModelError>(Box::new(system) as Box<dyn System>)
         })?;
         Ok((engine, told.recv()?))
+    }
+}
+
+/// What every reply or picture is asked for, each with the option or setting that says so.
+pub(crate) struct Demand {
+    size: (Option<(u32, u32)>, &'static str),
+    steps: (usize, &'static str),
+    /// `None` where nothing is written.
+    new_tokens_max: Option<(usize, &'static str)>,
+}
+
+impl Demand {
+    /// What the settings ask for.
+    pub(crate) fn of_settings(settings: &Settings) -> Self {
+        Self {
+            size: (
+                settings.drawing.size,
+                "the settings `drawing.width` and `drawing.height` can't be met",
+            ),
+            steps: (settings.drawing.steps, "the setting `drawing.steps`"),
+            new_tokens_max: Some((
+                settings.reply.new_tokens_max,
+                "the setting `reply.new_tokens_max`",
+            )),
+        }
+    }
+
+    /// The same, with what the command line says instead.
+    pub(crate) fn with_new_tokens_max(self, given: Option<usize>) -> Self {
+        let given = given.map(|tokens| (tokens, "--max-new-tokens"));
+        Self { new_tokens_max: given.or(self.new_tokens_max), ..self }
+    }
+
+    /// The same, where nothing is written.
+    pub(crate) fn without_text(self) -> Self {
+        Self { new_tokens_max: None, ..self }
+    }
+
+    fn check(&self, abilities: &Abilities) -> Result<(), UsageError> {
+        let (size, place) = self.size;
+        abilities.check_size(size).map_err(|error| UsageError(format!("{place}: {error}")))?;
+        let (steps, place) = self.steps;
+        if steps > abilities.steps_max {
+            let most = abilities.steps_max;
+            return Err(UsageError(format!(
+                "{place} is {steps}, but this model's noise schedule has {most} steps: choose at \
+                 most that many"
+            )));
+        }
+        if let Some((tokens, place)) = self.new_tokens_max
+            && tokens >= abilities.context_tokens
+        {
+            let context = abilities.context_tokens;
+            return Err(UsageError(format!(
+                "{place} is {tokens}, but prompt and reply together may have {context} tokens with \
+                 this model: choose fewer, and leave room for the dialogue"
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -87,6 +177,16 @@ pub(crate) struct DrawingOptions {
 }
 
 impl DrawingOptions {
+    /// What the command line, or else the settings, ask for.
+    pub(crate) fn demand(&self, settings: &Settings) -> Demand {
+        let demand = Demand::of_settings(settings);
+        Demand {
+            size: self.size.map_or(demand.size, |size| (Some(size), "--size can't be met")),
+            steps: self.steps.map_or(demand.steps, |steps| (usize::from(steps), "--steps")),
+            ..demand
+        }
+    }
+
     pub(crate) fn drawing(&self, settings: &Settings) -> anyhow::Result<Drawing> {
         let guidance = self.guidance.unwrap_or(settings.drawing.guidance);
         if guidance.is_nan() || guidance < 1.0 {
@@ -99,6 +199,35 @@ impl DrawingOptions {
             latents: self.latents.as_deref().map(Latents::read).transpose()?,
         })
     }
+}
+
+/// What makes a result come out again, and what shows how it came out.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RecordOptions {
+    /// Seed of every random draw, the same for each result
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// Folder for what the computation saw and made: `<id>.safetensors`, or `draw.safetensors`
+    #[arg(long, value_name = "DIR")]
+    trace: Option<PathBuf>,
+}
+
+impl RecordOptions {
+    /// Makes the folder for traces, if they are wanted.
+    pub(crate) fn make_folder(&self) -> anyhow::Result<()> {
+        self.trace.as_deref().map_or(Ok(()), make_folder)
+    }
+
+    /// The file for the trace of the result `id`, if it is wanted.
+    pub(crate) fn trace(&self, id: &str) -> Option<PathBuf> {
+        self.trace.as_ref().map(|folder| folder.join(format!("{id}.safetensors")))
+    }
+}
+
+/// Makes a folder for results, if it is not there.
+pub(crate) fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))
 }
 
 fn parse_size(text: &str) -> Result<(u32, u32), String> {

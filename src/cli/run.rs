@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Verdict;
-use super::options::ModelOptions;
+use super::options::{Demand, ModelOptions};
 use crate::config::Settings;
 use crate::daemon::{self, Parts};
 use crate::discord::Rest;
@@ -23,6 +23,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<Verdict> {
+    let prepared = arguments.model.prepare(settings, &Demand::of_settings(settings))?;
     let token = settings.discord.token.read()?;
     // One thread: events keep their order, and what computes or waits for the disk has its own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -32,8 +33,8 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<
     let folder = &settings.store.directory;
     let journal = Journal::open(folder, None)
         .with_context(|| format!("can't open the journal in {}", folder.display()))?;
-    let (engine, _no_adapter) = arguments.model.engine(settings, None)?;
-    let parts = Parts { settings: settings.clone(), token, engine, journal };
+    let (engine, adapter) = prepared.load()?;
+    let parts = Parts { settings: settings.clone(), token, engine, adapter, journal };
     runtime.block_on(async {
         daemon::run(parts, stop_signal()?).await?;
         anyhow::Ok(())

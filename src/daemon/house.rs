@@ -14,6 +14,8 @@ pub(super) struct House {
     pub(super) rest: Rest,
     pub(super) photos: Photos,
     pub(super) engine: Engine,
+    /// The revision of the adapter that replies are written with.
+    pub(super) adapter: Option<String>,
     pub(super) journal: Journal,
     pub(super) me: Me,
     pub(super) settings: Settings,
@@ -62,7 +64,7 @@ impl House {
                 latents: None,
             },
             seed: id,
-            adapter: None,
+            adapter: self.adapter.clone(),
             trace: None,
         }
     }

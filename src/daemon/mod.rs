@@ -58,13 +58,15 @@ pub struct Parts {
     pub token: Secret,
     /// What computes.
     pub engine: Engine,
+    /// The revision of the resident adapter that replies are written with.
+    pub adapter: Option<String>,
     /// What remembers.
     pub journal: Journal,
 }
 
 /// Answers on Discord until `stop` is ready, then finishes what is being written.
 pub async fn run(parts: Parts, stop: impl Future<Output = ()>) -> Result<(), DaemonError> {
-    let Parts { settings, token, engine, journal } = parts;
+    let Parts { settings, token, engine, adapter, journal } = parts;
     let rest = Rest::new(&settings.discord, &token)?;
     let photos = Photos::new(&settings.attachments)?;
     let me = rest.me().await?;
@@ -72,7 +74,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = ()>) -> Result<(), Dae
     let gateway =
         Gateway::prepare(&settings.discord, &token, &rest, me.clone(), events.clone()).await?;
     let grace_max = settings.shutdown.grace_max;
-    let house = Arc::new(House { rest, photos, engine, journal, me, settings });
+    let house = Arc::new(House { rest, photos, engine, adapter, journal, me, settings });
     let mut steward = Steward::new(Arc::clone(&house), events).await?;
 
     let closer = gateway.closer();

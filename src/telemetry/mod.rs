@@ -31,7 +31,18 @@ pub fn start(format: LogFormat, level: LevelFilter) {
 /// Lines of this project up to `level`, and of nothing else. serenity, for one, logs whole gateway
 /// messages as warnings when it can't read them, and request bodies in its spans.
 fn own_lines(level: LevelFilter) -> Targets {
-    Targets::new().with_target("shutterbug", level).with_target("migrations_free_store", level)
+    Targets::new()
+        .with_target("shutterbug", level)
+        .with_target("migrations_free_store", level)
+        .with_target(ANNOUNCEMENT, level.max(LevelFilter::INFO))
+}
+
+/// Where announcements come from.
+const ANNOUNCEMENT: &str = "shutterbug::announcement";
+
+/// Tells what every operator must be able to see, as a log line whatever the level.
+pub fn announce(sentence: &str) {
+    tracing::info!(target: ANNOUNCEMENT, "{sentence}");
 }
 
 #[cfg(test)]
@@ -39,6 +50,13 @@ mod tests {
     use tracing::Level;
 
     use super::*;
+
+    #[test]
+    fn announcements_pass_at_every_level() {
+        let filter = own_lines(LevelFilter::ERROR);
+        assert!(filter.would_enable(ANNOUNCEMENT, &Level::INFO));
+        assert!(!filter.would_enable("shutterbug::cli", &Level::INFO));
+    }
 
     #[test]
     fn no_line_of_a_library_passes_at_any_level() {

@@ -1,6 +1,8 @@
 //! The commands as scripts and people meet them: outputs, exit statuses, and sentences that tell
 //! what to do.
 
+mod doctor;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +51,7 @@ impl Place {
         let file = self.path("dialogues.jsonl");
         fs::write(&file, lines).unwrap();
         let output = shutterbug()
+            .env("SHUTTERBUG_LOG_LEVEL", "error")
             .args(["generate", "--device", "cpu", "--steps", "2", "--max-new-tokens", "12"])
             .arg("--model")
             .arg(self.path("model"))
@@ -145,7 +148,7 @@ fn what_can_t_be_drawn_says_why() {
     let place = Place::new();
     let refused = |options: &[&str], sentence: &str| {
         let output = shutterbug()
-            .args(["draw", "--steps", "1", "--device", "cpu", "--model"])
+            .args(["draw", "--device", "cpu", "--model"])
             .arg(place.path("model"))
             .arg("--out")
             .arg(place.path("x.png"))
@@ -158,34 +161,12 @@ fn what_can_t_be_drawn_says_why() {
         assert!(!place.path("x.png").exists());
         output.status.code().unwrap()
     };
-    assert_eq!(refused(&["--size", "60x64"], "both sides must be multiples of 16"), 1);
+    assert_eq!(refused(&["--size", "60x64"], "--size can't be met: a picture of 60×64"), 2);
+    assert_eq!(refused(&["--steps", "1001"], "--steps is 1001, but this model"), 2);
     assert_eq!(refused(&["--size", "64"], "give WIDTHxHEIGHT in pixels"), 2);
     assert_eq!(refused(&["--guidance", "0.5"], "--guidance must be at least 1"), 2);
     assert_eq!(refused(&["--latents", "nowhere.safetensors"], "nowhere.safetensors"), 1);
     assert_eq!(refused(&["--adapter", "nowhere"], "it is no adapter"), 1);
-}
-
-#[test]
-fn doctor_finds_what_is_wrong() {
-    let place = Place::new();
-    let doctor = |model: &str| {
-        let output = shutterbug()
-            .args(["doctor", "--device", "cpu", "--model"])
-            .arg(place.path(model))
-            .output()
-            .unwrap();
-        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
-    };
-    let (status, report) = doctor("model");
-    assert_eq!(status, 0, "{report}");
-    assert!(
-        report.contains("ok       device: the model would run on the CPU in float32"),
-        "{report}"
-    );
-    assert!(report.contains("it fits"), "{report}");
-    let (status, report) = doctor("nowhere");
-    assert_eq!(status, 3);
-    assert!(report.contains("shutterbug models convert"), "{report}");
 }
 
 #[test]
@@ -196,4 +177,60 @@ fn every_command_helps_with_an_example() {
         assert!(help.contains("Example: "), "{command}: {help}");
     }
     shutterbug().arg("dance").assert().code(2);
+}
+
+#[test]
+fn settings_that_the_model_can_t_meet_are_refused_before_anything_starts() {
+    let place = Place::new();
+    // No token and no Discord: neither is asked for before the model fits.
+    for (settings, sentence) in [
+        (
+            "[drawing]\nwidth = 60\nheight = 64\n",
+            "the settings `drawing.width` and `drawing.height` can't be met: a picture of 60×64",
+        ),
+        ("[drawing]\nsteps = 5000\n", "the setting `drawing.steps` is 5000, but this model"),
+        (
+            "[reply]\nnew_tokens_max = 4000\n",
+            "the setting `reply.new_tokens_max` is 4000, but prompt and reply together may have \
+             2048 tokens",
+        ),
+    ] {
+        let config = place.path("my.toml");
+        fs::write(&config, settings).unwrap();
+        let output = shutterbug()
+            .args(["run", "--device", "cpu", "--model"])
+            .arg(place.path("model"))
+            .arg("--config")
+            .arg(config)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(sentence), "{stderr}");
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
+#[test]
+fn the_model_s_own_adapter_is_used_unless_told_otherwise() {
+    let place = Place::new();
+    let own = place.path("model").join("adapter/llama");
+    fs::create_dir_all(&own).unwrap();
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        fs::copy(tiny("../systems/adapter/llama").join(file), own.join(file)).unwrap();
+    }
+    let line = line("d", &json!({"text": "hello"}));
+    let run = |options: &[&str]| {
+        let options = [&["--greedy", "--photos", "off"], options].concat();
+        let (status, answers, stderr) = place.generate(&line, &options);
+        assert_eq!(status, 0, "{stderr}");
+        assert!(stderr.contains(" runs on the CPU in float32"), "{stderr}");
+        (answers[0]["adapter"].clone(), answers[0]["tokens"].clone())
+    };
+    let (adapter, tokens) = run(&[]);
+    assert!(adapter.is_string());
+    let (none, plain) = run(&["--adapter", "none"]);
+    assert_eq!(none, Value::Null);
+    assert_ne!(tokens, plain);
+    let named = place.path("model/adapter");
+    assert_eq!(run(&["--adapter", named.to_str().unwrap()]), (adapter, tokens));
 }

@@ -88,6 +88,7 @@ impl Bot {
             settings: settings(world, more),
             token: Secret::new(world.token()),
             engine,
+            adapter: None,
             journal: journal.clone(),
         };
         let task = tokio::spawn(daemon::run(parts, async {

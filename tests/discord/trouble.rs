@@ -171,6 +171,7 @@ async fn refusal(world: &World, token: String) -> String {
         settings: settings(world, ""),
         token: Secret::new(token),
         engine,
+        adapter: None,
         journal: Journal::open(folder.path(), None).unwrap(),
     };
     let ended = daemon::run(parts, std::future::pending()).await;

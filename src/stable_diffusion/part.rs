@@ -7,7 +7,7 @@ use super::config::{ClipConfig, MmditConfig, PipelineIndex, T5Config, VaeConfig}
 use super::mmdit::Mmdit;
 use super::t5::T5Encoder;
 use super::vae::Vae;
-use crate::torch::{LoadError, Weights};
+use crate::torch::{Checkpoint, LoadError, Weights};
 
 /// The parts that hold weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +52,11 @@ impl Part {
             Self::T5 => T5Encoder::IGNORED,
             Self::Transformer | Self::Vae => &[],
         }
+    }
+
+    /// Opens its weights below `dir`.
+    pub fn open(self, dir: &Path) -> Result<Checkpoint, LoadError> {
+        Checkpoint::open(&dir.join(self.folder()), self.stem())
     }
 
     /// The parts of the pipeline in `dir`.

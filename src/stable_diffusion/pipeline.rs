@@ -19,7 +19,7 @@ use super::t5::T5Encoder;
 use super::vae::Vae;
 use crate::nn::{Activations, Adapter};
 use crate::tokens::CaptionIds;
-use crate::torch::{Checkpoint, Compute, LoadError, Weights};
+use crate::torch::{Compute, LoadError, Weights};
 
 /// Stable Diffusion 3, loaded. The VAE is in float32, everything else in the running format.
 pub struct StableDiffusion3 {
@@ -38,8 +38,7 @@ impl StableDiffusion3 {
     pub fn load(dir: &Path, compute: Compute) -> Result<Self, LoadError> {
         let config = StableDiffusion3Config::read(dir)?;
         Self::from_weights(config, compute, |part, compute| {
-            let checkpoint = Checkpoint::open(&dir.join(part.folder()), part.stem())?;
-            Ok(Weights::new(checkpoint, compute))
+            Ok(Weights::new(part.open(dir)?, compute))
         })
     }
 

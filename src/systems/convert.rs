@@ -167,9 +167,9 @@ fn diffusion_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
         files.extend(there(folder, named));
     }
     for part in Part::of(folder)? {
-        let below = Path::new(part.folder);
+        let below = Path::new(part.folder());
         files.push(below.join("config.json"));
-        let weights = Checkpoint::open(&folder.join(below), part.stem)?;
+        let weights = part.open(folder)?;
         files.extend(names(&weights).map(|name| below.join(name)));
     }
     Ok(files)

@@ -79,9 +79,7 @@ impl EndToEnd {
     /// Makes an adapter resident; gives the revision under which requests choose it.
     pub fn add_adapter(&mut self, folder: &Path) -> Result<String, ModelError> {
         let llama = Checkpoint::open(&self.directory.llama(), LlamaVision::STEM)?.shapes();
-        let Part { folder: transformer, stem, .. } = Part::TRANSFORMER;
-        let transformer = self.directory.diffusion().join(transformer);
-        let transformer = Checkpoint::open(&transformer, stem)?.shapes();
+        let transformer = Part::Transformer.open(&self.directory.diffusion())?.shapes();
         let adapter = JointAdapter::read(folder, &llama, &transformer, self.compute)?;
         let revision = adapter.revision.clone();
         self.adapters.insert(revision.clone(), adapter);

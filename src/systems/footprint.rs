@@ -52,10 +52,10 @@ impl Footprint {
             bytes: Checkpoint::open(&llama, LlamaVision::STEM)?.elements() * element_bytes,
         }];
         for part in Part::of(&diffusion)? {
-            let elements = Checkpoint::open(&diffusion.join(part.folder), part.stem)?.elements();
+            let elements = part.open(&diffusion)?.elements();
             // The VAE always runs in float32.
-            let element_bytes = if part == Part::VAE { 4 } else { element_bytes };
-            weights.push(Share { name: part.folder, bytes: elements * element_bytes });
+            let element_bytes = if part == Part::Vae { 4 } else { element_bytes };
+            weights.push(Share { name: part.folder(), bytes: elements * element_bytes });
         }
         let talks = Config::read(&llama)?;
         let tokens = (talks.text.positions_max as usize).min(PROMPT_TOKENS_MAX + new_tokens_max);
@@ -78,7 +78,7 @@ impl Footprint {
 
     /// What T5 takes of it.
     pub fn t5_bytes(&self) -> u64 {
-        let t5 = self.weights.iter().find(|share| share.name == Part::T5.folder);
+        let t5 = self.weights.iter().find(|share| share.name == Part::T5.folder());
         t5.map_or(0, |share| share.bytes)
     }
 }

@@ -152,7 +152,7 @@ impl Inspection {
         for part in Part::of(folder).unwrap_or_default() {
             let weights = part.inspect(folder);
             whole &= weights.is_ok();
-            self.note_weights(format!("diffusion/{} weights", part.folder), weights);
+            self.note_weights(format!("diffusion/{} weights", part.folder()), weights);
         }
         if let (Some(_), Some(clip_l), Some(clip_g), true) = (index, clip_l, clip_g, whole) {
             let tokenizers = CaptionTokenizers { clip_l, clip_g, t5: t5.flatten() };
@@ -183,9 +183,8 @@ impl Inspection {
 
     fn adapter(&mut self, adapter: &Path, llama: &Path, diffusion: &Path) {
         let read = || {
-            let Part { folder, stem, .. } = Part::TRANSFORMER;
             let llama = Checkpoint::open(llama, LlamaVision::STEM)?.shapes();
-            let transformer = Checkpoint::open(&diffusion.join(folder), stem)?.shapes();
+            let transformer = Part::Transformer.open(diffusion)?.shapes();
             JointAdapter::read(adapter, &llama, &transformer, Compute::CPU)
         };
         self.note(adapter.display().to_string(), read(), |adapter| {

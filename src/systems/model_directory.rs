@@ -106,8 +106,7 @@ impl Bases {
         let draws = StableDiffusion3Config::read(diffusion)?;
         let mut parts = blake3::Hasher::new();
         for part in Part::of(diffusion)? {
-            let checkpoint = Checkpoint::open(&diffusion.join(part.folder), part.stem)?;
-            parts.update(checkpoint.fingerprint().as_bytes());
+            parts.update(part.open(diffusion)?.fingerprint().as_bytes());
         }
         Ok(Self {
             llama: Checkpoint::open(llama, LlamaVision::STEM)?.fingerprint().to_hex().to_string(),

@@ -47,7 +47,7 @@ lint: $(VENV)/.torch $(VENV)/.lint
 	else echo "The advisory database can't be reached: advisories were NOT checked."; fi
 
 # The model against transformers and diffusers, on freshly drawn tiny weights.
-PARITY_PARTS := llama prompt stable_diffusion systems
+PARITY_PARTS := bridge llama prompt stable_diffusion systems
 PARITY := $(CURDIR)/target/parity
 PARITY_SEED ?= 1
 parity: $(VENV)/.parity

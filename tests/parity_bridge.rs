@@ -23,6 +23,7 @@ struct Expected {
 #[derive(Deserialize)]
 struct Vocabulary {
     directory: String,
+    tables_seed: u64,
     /// Tokens of the language model with a counterpart, and pairs.
     static_raw: (usize, usize),
     static_folded: (usize, usize),
@@ -94,30 +95,40 @@ fn draws_equal_those_of_pytorch() {
 struct Models {
     llama: LlamaTokenizer,
     encoders: CaptionTokenizers,
+    barred_v: Tensor,
+    tables: [Tensor; 2],
+    /// By mode and pooling: the published vocabularies' tables take seconds to fold.
+    bridges: HashMap<(&'static str, String), Bridge>,
 }
 
 impl Models {
-    fn load(directory: &str) -> Self {
-        let directory = root().join(directory);
-        Self {
-            llama: LlamaTokenizer::load(&directory.join("llama"), None).unwrap(),
-            encoders: CaptionTokenizers::load(&directory.join("clip")).unwrap(),
-        }
-    }
-
-    fn barred(&self) -> Tensor {
-        let barred_v = Tensor::zeros([self.llama.rows() as i64], (Kind::Bool, Device::Cpu));
-        for (_, id) in self.llama.controls() {
+    fn load(vocabulary: &Vocabulary) -> Self {
+        let directory = root().join(&vocabulary.directory);
+        let llama = LlamaTokenizer::load(&directory.join("llama"), None).unwrap();
+        let encoders = CaptionTokenizers::load(&directory.join("clip")).unwrap();
+        let barred_v = Tensor::zeros([llama.rows() as i64], (Kind::Bool, Device::Cpu));
+        for (_, id) in llama.controls() {
             let _ = barred_v.get(i64::from(id)).fill_(1);
         }
-        barred_v
+        let mut generator = Generator::new(vocabulary.tables_seed);
+        let rows = [encoders.clip_l.rows(), encoders.clip_g.rows()];
+        let tables = [0, 1].map(|side| generator.randn(&[rows[side] as i64, WIDTHS[side]]));
+        Self { llama, encoders, barred_v, tables, bridges: HashMap::new() }
+    }
+
+    fn bridge(&mut self, name: &'static str, mode: Mode, pooling: &str) -> &Bridge {
+        let Self { llama, encoders, tables: [clip_l, clip_g], bridges, .. } = self;
+        bridges.entry((name, pooling.to_owned())).or_insert_with(|| {
+            let pooling = if pooling == "sum" { Pooling::Sum } else { Pooling::Mean };
+            Bridge::new(mode, pooling, llama, encoders, [clip_l, clip_g]).unwrap()
+        })
     }
 }
 
 #[test]
 fn static_matches_are_equal() {
     for vocabulary in expected().vocabularies {
-        let models = Models::load(&vocabulary.directory);
+        let models = Models::load(&vocabulary);
         for (sameness, expected) in [
             (StaticMatch::Raw, vocabulary.static_raw),
             (StaticMatch::Folded, vocabulary.static_folded),
@@ -133,7 +144,6 @@ fn static_matches_are_equal() {
 struct Draws {
     logits_mv: Tensor,
     noise_mv: Tensor,
-    tables: [Tensor; 2],
     probes: [Tensor; 2],
     directions: Tensor,
 }
@@ -148,22 +158,20 @@ impl Draws {
             let _ = logits_mv.get(at as i64).get(i64::from(token.id)).g_add_scalar_(5.0);
         }
         let uniform = generator.rand(&size).clamp(1e-7, 1.0 - 1e-7);
-        let rows = [models.encoders.clip_l.rows(), models.encoders.clip_g.rows()];
         Self {
             logits_mv: logits_mv.set_requires_grad(true),
             noise_mv: -(-uniform.log()).log(),
-            tables: [0, 1].map(|side| generator.randn(&[rows[side] as i64, WIDTHS[side]])),
             probes: WIDTHS.map(|d| generator.randn(&[77, d])),
             directions: generator.randn(&[size[1], DIRECTIONS]),
         }
     }
 }
 
-fn check(case: &Case, models: &Models, barred_v: &Tensor, expected: &HashMap<String, Tensor>) {
+fn check(case: &Case, models: &mut Models, expected: &HashMap<String, Tensor>) {
     let draws = Draws::new(case, models);
     let temperature = Temperature { tau: case.tau, floor: case.floor };
     let Choices { choices_mv, tokens_m } =
-        gumbel_softmax(&draws.logits_mv, &draws.noise_mv, barred_v, temperature);
+        gumbel_softmax(&draws.logits_mv, &draws.noise_mv, &models.barred_v, temperature);
     let drawn: Vec<i64> = tokens_m.try_into().unwrap();
     assert_eq!(drawn, case.drawn, "{}", case.name);
     let drawn: Vec<u32> = drawn.into_iter().map(|id| id as u32).collect();
@@ -172,17 +180,16 @@ fn check(case: &Case, models: &Models, barred_v: &Tensor, expected: &HashMap<Str
     assert_eq!(own.text, case.own, "{}", case.name);
     assert_eq!([&own.clip_l.ids, &own.clip_g.ids], case.own_ids.each_ref(), "{}", case.name);
 
-    let pooling = if case.pooling == "sum" { Pooling::Sum } else { Pooling::Mean };
-    let [clip_l, clip_g] = &draws.tables;
+    let [clip_l, clip_g] = models.tables.each_ref().map(Tensor::shallow_clone);
     for (mode_name, mode) in MODES {
-        let bridge =
-            Bridge::new(mode, pooling, &models.llama, &models.encoders, [clip_l, clip_g]).unwrap();
+        let bridge = models.bridge(mode_name, mode, &case.pooling);
         for (driver, caption) in [("gold", &gold), ("own", &own)] {
             let what = format!("{}.{driver}.{mode_name}", case.name);
             let embedded = bridge.embed(&choices_mv, caption);
-            let hard = |ids: &[i64], table: &Tensor| table.index_select(0, &Tensor::from_slice(ids));
-            assert_eq!(embedded.clip_l, hard(&caption.clip_l.ids, clip_l), "{what}");
-            assert_eq!(embedded.clip_g, hard(&caption.clip_g.ids, clip_g), "{what}");
+            let hard =
+                |ids: &[i64], table: &Tensor| table.index_select(0, &Tensor::from_slice(ids));
+            assert_eq!(embedded.clip_l, hard(&caption.clip_l.ids, &clip_l), "{what}");
+            assert_eq!(embedded.clip_g, hard(&caption.clip_g.ids, &clip_g), "{what}");
             let value = (embedded.clip_l * &draws.probes[0]).sum(Kind::Float)
                 + (embedded.clip_g * &draws.probes[1]).sum(Kind::Float);
             let gradient = if value.requires_grad() {
@@ -214,10 +221,9 @@ fn every_mode_equals_the_equations() {
     let gradients = tensors("gradients.safetensors");
     let mut cases = 0;
     for vocabulary in expected().vocabularies {
-        let models = Models::load(&vocabulary.directory);
-        let barred_v = models.barred();
+        let mut models = Models::load(&vocabulary);
         for case in &vocabulary.cases {
-            check(case, &models, &barred_v, &gradients);
+            check(case, &mut models, &gradients);
             cases += 1;
         }
     }

@@ -157,9 +157,7 @@ def matrix(entries, llama, clip):
     """Sparse M [V_LLM, V_SD] of (i, j, value)."""
     places = torch.tensor([[i, j] for i, j, _ in entries], dtype=torch.long).reshape(-1, 2).T
     values = torch.tensor([value for _, _, value in entries], dtype=torch.float32)
-    return torch.sparse_coo_tensor(
-        places, values, (llama.size, clip.size), check_invariants=True
-    ).coalesce()
+    return torch.sparse_coo_tensor(places, values, (llama.size, clip.size)).coalesce()
 
 
 def static_entries(llama, clip, folded):
@@ -264,7 +262,7 @@ def straight_through(logits, noise, tau, floor, controls):
     return hard - soft.detach() + soft, tokens.tolist()
 
 
-def caption_case(name, caption, setting, seed, llama, clips, wholes, tensors):
+def caption_case(name, caption, setting, seed, llama, clips, tables, wholes, tensors):
     """All modes and both drivers for one caption."""
     tau, floor, pooling = setting
     generator = torch.Generator().manual_seed(seed)
@@ -274,7 +272,6 @@ def caption_case(name, caption, setting, seed, llama, clips, wholes, tensors):
     logits[torch.arange(len(gold)), torch.tensor(gold)] += 5
     uniform = torch.rand(size, generator=generator).clamp(1e-7, 1 - 1e-7)
     noise = -torch.log(-torch.log(uniform))
-    tables = [torch.randn((clip.size, d), generator=generator) for clip, d in zip(clips, WIDTHS)]
     probes = [torch.randn((77, d), generator=generator) for d in WIDTHS]
     directions = torch.randn((llama.size, DIRECTIONS), generator=generator)
     pool = {"mean": lambda x: x.mean(0), "sum": lambda x: x.sum(0)}[pooling]
@@ -332,14 +329,17 @@ def vocabulary_cases(out, name, tokenizer, vocab, merges, seed, tensors):
         }
         for clip in clips
     ]
+    generator = torch.Generator().manual_seed(seed)
+    tables = [torch.randn((clip.size, d), generator=generator) for clip, d in zip(clips, WIDTHS)]
     cases = [
         caption_case(
             f"{name}.{at}",
             caption,
             SETTINGS[at % len(SETTINGS)],
-            seed * 1000 + at,
+            seed * 1000 + at + 1,
             llama,
             clips,
+            tables,
             wholes,
             tensors,
         )
@@ -347,6 +347,7 @@ def vocabulary_cases(out, name, tokenizer, vocab, merges, seed, tensors):
     ]
     return {
         "directory": name,
+        "tables_seed": seed,
         "static_raw": [len({i for i, _, _ in raw}), len(raw)],
         "static_folded": [len({i for i, _, _ in folded}), len(folded)],
         "cases": cases,
@@ -382,6 +383,7 @@ def main():
     arguments = parser.parse_args()
     out, seed = arguments.out, arguments.seed
     out.mkdir(parents=True, exist_ok=True)
+    torch.sparse.check_sparse_tensor_invariants.enable()
     tensors = {}
     small = vocabulary_cases(
         out, "small", llama_tokenizer(132), *clip_vocabulary(102), seed, tensors

@@ -2,9 +2,11 @@
 //! forms, no tensors.
 
 mod photo;
+mod redacted;
 mod reply;
 mod turn;
 
 pub use photo::{Photo, Pixels};
+pub use redacted::Redacted;
 pub use reply::{Reply, Timings};
 pub use turn::{Dialogue, Element, Speaker, Turn};

@@ -1,9 +1,11 @@
 //! What the bot answers, and what it was made with.
 
+use std::fmt;
+
 use super::turn::Element;
 
 /// A whole reply with its provenance: the same model, adapter, request and seed give it again.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Reply {
     /// Text and photos in order; every photo has pixels and its caption.
     pub elements: Vec<Element>,
@@ -20,6 +22,19 @@ pub struct Reply {
     pub model: String,
     /// Revision of the adapter, if one was used.
     pub adapter: Option<String>,
+}
+
+impl fmt::Debug for Reply {
+    /// How much was written, not what: tokens are words, too.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply")
+            .field("elements", &self.elements)
+            .field("tokens", &self.tokens.len())
+            .field("seed", &self.seed)
+            .field("model", &self.model)
+            .field("adapter", &self.adapter)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Milliseconds of one reply, part by part.

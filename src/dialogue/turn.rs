@@ -1,6 +1,9 @@
 //! Who said what, in which order.
 
+use std::fmt;
+
 use super::photo::Photo;
+use super::redacted::Redacted;
 
 /// The two roles of a dialogue. Several people are one B; their names stand in B's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,12 +15,21 @@ pub enum Speaker {
 }
 
 /// One piece of a turn.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Element {
     /// Text.
     Utterance(String),
     /// A photo, at the place where it was shared.
     Photo(Photo),
+}
+
+impl fmt::Debug for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Utterance(_) => f.debug_tuple("Utterance").field(&Redacted).finish(),
+            Self::Photo(photo) => photo.fmt(f),
+        }
+    }
 }
 
 /// An ordered run of elements by one speaker.
@@ -66,7 +78,23 @@ impl FromIterator<Turn> for Dialogue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::Pixels;
     use super::*;
+
+    #[test]
+    fn no_word_shows_in_debug_output() {
+        let pixels = Some(Arc::new(Pixels { width: 1, height: 1, rgb: vec![0; 3] }));
+        let photo = Photo { pixels, caption: Some("a secret cat".to_owned()) };
+        let mut dialogue = Dialogue::default();
+        dialogue.push(Speaker::B, [said("my secret"), Element::Photo(photo)]);
+        assert_eq!(
+            format!("{dialogue:?}"),
+            "Dialogue { turns: [Turn { speaker: B, elements: [Utterance(…), \
+             Photo { pixels: Some(Pixels(1x1)), caption: Some(…) }] }] }"
+        );
+    }
 
     fn said(text: &str) -> Element {
         Element::Utterance(text.to_owned())

@@ -1,12 +1,14 @@
 //! Generated tokens into text, captions and elements.
 
+use std::fmt;
+
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::llama_tokenizer::LlamaTokenizer;
-use crate::dialogue::{Element, Photo};
+use crate::dialogue::{Element, Photo, Redacted};
 
 /// What a token brought.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Step {
     /// The reply goes on; this much more text can be shown, perhaps none.
     Text(String),
@@ -21,9 +23,20 @@ pub enum Step {
     End,
 }
 
+impl fmt::Debug for Step {
+    /// Without the words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(_) => f.debug_tuple("Text").field(&Redacted).finish(),
+            Self::Caption => f.write_str("Caption"),
+            Self::Photo { .. } => f.debug_tuple("Photo").field(&Redacted).finish(),
+            Self::End => f.write_str("End"),
+        }
+    }
+}
+
 /// Reads a reply token by token. Text comes in deltas that never split a character or a grapheme
 /// cluster; captions and control tokens are never in them.
-#[derive(Debug)]
 pub struct ReplyDecoder<'a> {
     tokenizer: &'a LlamaTokenizer,
     /// Bytes that aren't whole characters yet.

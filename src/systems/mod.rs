@@ -14,10 +14,11 @@ mod manifest;
 mod model_directory;
 mod trace;
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use crate::dialogue::{Dialogue, Pixels, Reply};
+use crate::dialogue::{Dialogue, Pixels, Redacted, Reply};
 pub use crate::llama_vision::Decoding;
 
 pub use abilities::Abilities;
@@ -78,7 +79,7 @@ pub struct ReplyRequest {
 }
 
 /// One picture asked for by its caption.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct DrawRequest {
     /// What it should show.
     pub caption: String,
@@ -92,8 +93,20 @@ pub struct DrawRequest {
     pub trace: Option<PathBuf>,
 }
 
+impl fmt::Debug for DrawRequest {
+    /// Without the caption, which somebody typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DrawRequest")
+            .field("caption", &Redacted)
+            .field("drawing", &self.drawing)
+            .field("seed", &self.seed)
+            .field("adapter", &self.adapter)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a system says while it works.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Progress {
     /// It looks at photos.
     Perceiving {
@@ -112,6 +125,17 @@ pub enum Progress {
         /// Steps in all.
         steps: usize,
     },
+}
+
+impl fmt::Debug for Progress {
+    /// Without the text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Perceiving { photos } => write!(f, "Perceiving({photos})"),
+            Self::TextDelta(_) => f.debug_tuple("TextDelta").field(&Redacted).finish(),
+            Self::Drawing { photo, step, steps } => write!(f, "Drawing({photo}: {step}/{steps})"),
+        }
+    }
 }
 
 /// Told of progress; answers whether to go on. Asked between tokens and between diffusion steps.
@@ -149,4 +173,35 @@ pub trait System {
         request: &DrawRequest,
         watcher: &mut Watcher<'_>,
     ) -> Result<Pixels, RespondError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialogue::{Element, Speaker};
+
+    #[test]
+    fn no_word_of_a_request_shows_in_debug_output() {
+        let drawing = Drawing { steps: 1, guidance: 1.0, size: None, latents: None };
+        let mut dialogue = Dialogue::default();
+        dialogue.push(Speaker::B, [Element::Utterance("my secret".to_owned())]);
+        let reply = ReplyRequest {
+            dialogue,
+            system_text: None,
+            photos: PhotoSharing::On,
+            decoding: Decoding::Greedy,
+            share_bias: 0.0,
+            new_tokens_max: 1,
+            drawing: drawing.clone(),
+            seed: 1,
+            adapter: None,
+            trace: None,
+        };
+        let caption = "a secret cat".to_owned();
+        let draw = DrawRequest { caption, drawing, seed: 1, adapter: None, trace: None };
+        let delta = Progress::TextDelta("secret".to_owned());
+        let shown = format!("{reply:?} {draw:?} {delta:?}");
+        assert!(shown.contains("Utterance(…)") && shown.contains("TextDelta(…)"), "{shown}");
+        assert!(!shown.contains("secret"), "{shown}");
+    }
 }

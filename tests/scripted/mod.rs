@@ -181,7 +181,9 @@ pub fn told(request: &ReplyRequest) -> String {
         for element in &turn.elements {
             lines.push(match element {
                 Element::Utterance(text) => format!("{speaker}: {text}"),
-                Element::Photo(photo) => format!("{speaker}: {photo:?}"),
+                Element::Photo(Photo { pixels, caption }) => {
+                    format!("{speaker}: Photo {{ pixels: {pixels:?}, caption: {caption:?} }}")
+                }
             });
         }
     }

@@ -4,8 +4,10 @@
 
 mod binary;
 mod bot;
+mod direct;
 #[path = "../fake_discord/mod.rs"]
 mod fake_discord;
+mod limits;
 mod photos;
 mod replies;
 mod restart;

@@ -11,8 +11,8 @@ pub enum Address {
     Elsewhere,
 }
 
-/// Reads from the message alone whether somebody speaks to the bot: a mention of it or a reply to
-/// it. Bots, webhooks and Discord's own reports never do.
+/// Reads from the message alone whether somebody speaks to the bot: a mention of it, a reply to it
+/// or a private message. Bots, webhooks and Discord's own reports never do.
 pub fn address(message: &Message, me: &Me) -> Address {
     let by_person = message.author.kind == AuthorKind::Person && message.kind == MessageKind::Said;
     let mentioned = message.mentions.iter().any(|mention| mention.id == me.id);
@@ -21,7 +21,12 @@ pub fn address(message: &Message, me: &Me) -> Address {
         .as_ref()
         .and_then(|target| target.message.as_ref())
         .is_some_and(|target| target.author.id == me.id);
-    if by_person && (mentioned || replied) { Address::ToMe } else { Address::Elsewhere }
+    let privately = message.guild.is_none();
+    if by_person && (mentioned || replied || privately) {
+        Address::ToMe
+    } else {
+        Address::Elsewhere
+    }
 }
 
 #[cfg(test)]
@@ -39,6 +44,12 @@ mod tests {
 
         assert_eq!(to(&message(1, "Shutterbug is nice")), Address::Elsewhere);
         assert_eq!(to(&replying(message(2, "no"), &message(1, "yes"))), Address::Elsewhere);
+    }
+
+    #[test]
+    fn a_private_message_is_for_the_bot() {
+        let privately = Message { guild: None, ..message(1, "hi") };
+        assert_eq!(address(&privately, &me()), Address::ToMe);
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub enum PhotoFault {
 #[derive(Clone)]
 pub struct Looked {
     /// The file.
-    pub bytes: Vec<u8>,
+    pub bytes: Arc<[u8]>,
     /// What it shows.
     pub pixels: Arc<Pixels>,
 }
@@ -110,7 +110,7 @@ impl Photos {
         let decoded = tokio::task::spawn_blocking(move || {
             let pixels = imaging::shrink(imaging::decode(&bytes, &limits)?, SIDE_PX_MAX);
             let pixels = Arc::new(pixels);
-            Ok(Looked { bytes, pixels })
+            Ok(Looked { bytes: bytes.into(), pixels })
         });
         match decoded.await {
             Ok(decoded) => decoded.map_err(PhotoFault::Unfit),

@@ -1,12 +1,10 @@
-//! Replies → messages to be sent. Pure, but for the PNG files.
+//! Replies → messages to be sent. Pure.
 
 use std::sync::Arc;
 
 use super::rest::{Draft, File};
 use super::split::{MESSAGE_CHARS_MAX, is_blank, split};
 use super::wording;
-use crate::dialogue::{Element, Pixels};
-use crate::imaging;
 
 /// Longest alt text, in characters.
 pub const ALT_TEXT_CHARS_MAX: usize = 1024;
@@ -22,26 +20,49 @@ pub struct Addressee {
     pub person: u64,
 }
 
+/// One piece of a reply, ready to be sent.
+pub enum Said {
+    /// Text.
+    Text(String),
+    /// A photo.
+    Photo {
+        /// The file.
+        png: Arc<[u8]>,
+        /// What it was drawn from.
+        caption: Option<String>,
+    },
+}
+
 /// The messages that deliver a reply, in order: its text cut to size, its photos with the last of
 /// them, and notes of the bot's own below. Never none.
-pub fn compose(to: Addressee, elements: &[Element], notes: &[String]) -> Vec<Draft> {
-    let mut said: Vec<&str> = elements
+pub fn compose(to: Addressee, pieces: &[Said], notes: &[String]) -> Vec<Draft> {
+    let said: Vec<&str> = pieces
         .iter()
-        .filter_map(|element| match element {
-            Element::Utterance(text) if !is_blank(text) => Some(text.trim()),
+        .filter_map(|piece| match piece {
+            Said::Text(text) if !is_blank(text) => Some(text.trim()),
             _ => None,
         })
         .collect();
-    let files = files(elements);
-    let nothing = wording::nothing_to_say();
-    if said.is_empty() && files.is_empty() && notes.is_empty() {
-        said.push(&nothing);
+    // Each part may grow by a character that keeps it from looking like a note.
+    let mut contents: Vec<String> =
+        split(&wording::as_said(&said.join("\n")), MESSAGE_CHARS_MAX - 1)
+            .iter()
+            .map(|part| wording::first_line_as_said(part))
+            .collect();
+    let files = files(pieces);
+    let mut notes = notes.join("\n");
+    if contents.is_empty() && files.is_empty() && notes.is_empty() {
+        notes = wording::nothing_to_say();
     }
-    let notes = notes.join("\n");
     if !notes.is_empty() {
-        said.push(&notes);
+        match contents.last_mut() {
+            Some(last) if units(last) + 1 + units(&notes) <= MESSAGE_CHARS_MAX => {
+                last.push('\n');
+                last.push_str(&notes);
+            }
+            _ => contents.extend(split(&notes, MESSAGE_CHARS_MAX)),
+        }
     }
-    let mut contents = split(&said.join("\n"), MESSAGE_CHARS_MAX);
     if contents.is_empty() {
         contents.push(String::new());
     }
@@ -79,7 +100,7 @@ fn draft(to: Addressee, part: usize, content: String) -> Draft {
 /// The same message without its photos, for a channel that doesn't take them.
 pub fn without_files(draft: &Draft) -> Draft {
     let note = wording::photo_not_taken();
-    let fits = draft.content.chars().count() + note.chars().count() < MESSAGE_CHARS_MAX;
+    let fits = units(&draft.content) + 1 + units(&note) <= MESSAGE_CHARS_MAX;
     let content = match draft.content.as_str() {
         "" => note,
         said if fits => format!("{said}\n{note}"),
@@ -88,24 +109,24 @@ pub fn without_files(draft: &Draft) -> Draft {
     Draft { content, files: Vec::new(), ..draft.clone() }
 }
 
-fn files(elements: &[Element]) -> Vec<File> {
-    elements
+fn units(text: &str) -> usize {
+    text.chars().map(char::len_utf16).sum()
+}
+
+fn files(pieces: &[Said]) -> Vec<File> {
+    pieces
         .iter()
-        .filter_map(|element| match element {
-            Element::Photo(photo) => Some((photo.pixels.as_deref()?, photo.caption.as_deref())),
-            Element::Utterance(_) => None,
+        .filter_map(|piece| match piece {
+            Said::Photo { png, caption } => Some((png, caption.as_deref())),
+            Said::Text(_) => None,
         })
         .enumerate()
-        .map(|(at, (pixels, caption))| File {
+        .map(|(at, (png, caption))| File {
             name: format!("photo-{}.png", at + 1),
-            bytes: png(pixels),
+            bytes: Arc::clone(png),
             description: alt_text(caption.unwrap_or_default()),
         })
         .collect()
-}
-
-fn png(pixels: &Pixels) -> Arc<[u8]> {
-    imaging::encode_png(pixels).into()
 }
 
 /// A caption within Discord's limit, cut at a word.
@@ -122,17 +143,15 @@ fn alt_text(caption: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialogue::Photo;
 
     const TO: Addressee = Addressee { message: 7, person: 100 };
 
-    fn said(text: &str) -> Element {
-        Element::Utterance(text.to_owned())
+    fn said(text: &str) -> Said {
+        Said::Text(text.to_owned())
     }
 
-    fn shared(caption: &str) -> Element {
-        let pixels = Arc::new(Pixels { width: 2, height: 1, rgb: vec![9; 6] });
-        Element::Photo(Photo { pixels: Some(pixels), caption: Some(caption.to_owned()) })
+    fn shared(caption: &str) -> Said {
+        Said::Photo { png: Arc::new([9; 6]), caption: Some(caption.to_owned()) }
     }
 
     #[test]
@@ -144,8 +163,7 @@ mod tests {
         assert_eq!((only.replies_to, only.ping, only.nonce.as_str()), (Some(7), Some(100), "7"));
         let [file] = only.files.as_slice() else { panic!("{} files", only.files.len()) };
         assert_eq!((file.name.as_str(), file.description.as_str()), ("photo-1.png", "a cat"));
-        let limits = imaging::Limits::default();
-        assert_eq!(imaging::decode(&file.bytes, &limits).unwrap().rgb, [9; 6]);
+        assert_eq!(*file.bytes, [9; 6]);
     }
 
     #[test]
@@ -173,10 +191,38 @@ mod tests {
 
     #[test]
     fn eleven_photos_need_two_messages() {
-        let photos: Vec<Element> = (0..11).map(|_| shared("a cat")).collect();
+        let photos: Vec<Said> = (0..11).map(|_| shared("a cat")).collect();
         let drafts = compose(TO, &photos, &[]);
         let files: Vec<usize> = drafts.iter().map(|draft| draft.files.len()).collect();
         assert_eq!(files, [10, 1]);
+    }
+
+    #[test]
+    fn notes_that_no_longer_fit_follow_in_a_message_of_their_own() {
+        let notes = [wording::photo_not_taken()];
+        let drafts = compose(TO, &[said(&"a".repeat(1990)), shared("a cat")], &notes);
+        let [text, note] = drafts.as_slice() else { panic!("{} messages", drafts.len()) };
+        assert_eq!((text.content.len(), text.files.len()), (1990, 0));
+        assert_eq!((note.content.as_str(), note.files.len()), (notes[0].as_str(), 1));
+    }
+
+    #[test]
+    fn what_the_model_says_is_never_taken_for_a_note() {
+        let filler = "word ".repeat(399);
+        for text in [
+            "-# I am a note".to_owned(),
+            "hello\n-# so am I".to_owned(),
+            "\\-# with a backslash".to_owned(),
+            // Cut in front of the marker, which then begins a message.
+            format!("{filler}-# {}", "word ".repeat(40)),
+        ] {
+            let notes = ["-# a real one".to_owned()];
+            let drafts = compose(TO, &[said(&text)], &notes);
+            assert!(drafts.iter().all(|draft| units(&draft.content) <= MESSAGE_CHARS_MAX));
+            let read: Vec<String> =
+                drafts.iter().map(|draft| wording::without_notes(&draft.content)).collect();
+            assert_eq!(read.join(" ").trim(), text.trim());
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use url::{Host, Url};
 use super::message::Me;
 use super::rest::{self, Rest, RestError};
 use super::translate;
-use crate::config::{self, Secret};
+use crate::config::{self, Secret, Switch};
 use crate::daemon::Event;
 
 /// Why there is no connection to the gateway, or no longer.
@@ -35,16 +35,27 @@ pub enum GatewayClosed {
     )]
     IntentRefused,
     /// The REST API names a gateway to which the token would go unencrypted.
-    #[error("the REST API names a gateway that is not encrypted; the bot token is not sent there")]
+    #[error(
+        "the REST API names a gateway that is not encrypted, and the bot token is not sent there; \
+         set discord.gateway_url to a wss:// address"
+    )]
     Unencrypted,
     /// All connections ended.
-    #[error("the connection to Discord's gateway is lost for good")]
+    #[error(
+        "the connection to Discord's gateway is lost for good; look at this machine's network and \
+         at https://discordstatus.com, then start the bot again: it reads what it missed"
+    )]
     Lost,
 }
 
 /// What the bot listens to.
-fn intents() -> GatewayIntents {
-    GatewayIntents::GUILDS | GatewayIntents::GUILD_MESSAGES | GatewayIntents::MESSAGE_CONTENT
+fn intents(settings: &config::Discord) -> GatewayIntents {
+    let servers =
+        GatewayIntents::GUILDS | GatewayIntents::GUILD_MESSAGES | GatewayIntents::MESSAGE_CONTENT;
+    match settings.direct_messages {
+        Switch::On => servers | GatewayIntents::DIRECT_MESSAGES,
+        Switch::Off => servers,
+    }
 }
 
 /// Hands what the gateway tells to the daemon.
@@ -110,7 +121,7 @@ impl Gateway {
         if !is_safe(&address) {
             return Err(GatewayClosed::Unencrypted);
         }
-        let client = ClientBuilder::new_with_http(rest::http(settings, token)?, intents())
+        let client = ClientBuilder::new_with_http(rest::http(settings, token), intents(settings))
             .raw_event_handler(Listener { me, events })
             .event_handler(Reporter)
             .await

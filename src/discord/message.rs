@@ -69,6 +69,13 @@ pub struct Message {
     pub kind: MessageKind,
 }
 
+impl Message {
+    /// Its files that are worth looking at as photos.
+    pub fn photos(&self) -> impl Iterator<Item = &Attachment> {
+        self.attachments.iter().filter(|attachment| attachment.looks_like_photo())
+    }
+}
+
 /// Whether somebody said it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageKind {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serenity::model::Permissions;
 
-use super::permissions::{Permit, Place, Server};
+use super::permissions::{Permit, Place, PlaceKind, Server};
 
 /// Something about a server changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +112,13 @@ impl Servers {
         }
     }
 
+    /// The threads of a channel, as far as the gateway has told of them.
+    pub fn threads_of(&self, guild: u64, channel: u64) -> Vec<u64> {
+        let of_it = |place: &Place| place.kind == PlaceKind::Thread { parent: channel };
+        let places = self.0.get(&guild).into_iter().flat_map(|server| &server.places);
+        places.filter(|(_, place)| of_it(place)).map(|(id, _)| *id).collect()
+    }
+
     /// What account `me` can do about a message there. A place that the gateway has not told of is
     /// taken to be open: Discord has the last word.
     pub fn permit(&self, me: u64, guild: Option<u64>, place: u64) -> Permit {
@@ -123,7 +130,7 @@ impl Servers {
 
 #[cfg(test)]
 mod tests {
-    use super::super::permissions::{Need, Overwrite, PlaceKind};
+    use super::super::permissions::{Need, Overwrite};
     use super::*;
 
     #[test]

@@ -34,15 +34,16 @@ pub fn window(earlier: Vec<Message>, answered: &Message, age_max: Duration) -> V
     messages
 }
 
-/// The photos of these messages that are to be looked at: the newest `photos_max`.
+/// The photos of these messages that are to be looked at: at most `photos_max`, those of the newest
+/// message first, and of one message those that come first in it.
 pub fn photos_wanted(messages: &[Message], photos_max: usize) -> Vec<&Attachment> {
-    messages
-        .iter()
-        .rev()
-        .flat_map(|message| message.attachments.iter().rev())
-        .filter(|attachment| attachment.looks_like_photo())
-        .take(photos_max)
-        .collect()
+    messages.iter().rev().flat_map(Message::photos).take(photos_max).collect()
+}
+
+/// How many photos of a message are to be looked at, and how many it has, if not all are.
+pub fn photos_left_out(message: &Message, photos_max: usize) -> Option<(usize, usize)> {
+    let sent = message.photos().count();
+    (sent > photos_max).then_some((photos_max, sent))
 }
 
 /// One dialogue of these messages, oldest first, with the pictures at hand by attachment. The bot
@@ -57,12 +58,8 @@ pub fn assemble(messages: &[Message], me: &Me, pictures: &HashMap<u64, Arc<Pixel
         .collect();
     let mut dialogue = Dialogue::default();
     for (at, message) in messages.iter().enumerate() {
-        let photos: Vec<Element> = message
-            .attachments
-            .iter()
-            .filter(|attachment| attachment.looks_like_photo())
-            .map(|attachment| photo(attachment, pictures))
-            .collect();
+        let photos: Vec<Element> =
+            message.photos().map(|attachment| photo(attachment, pictures)).collect();
         if message.author.kind == AuthorKind::Myself {
             let text = wording::without_notes(&readable(message, me));
             let said = (!text.is_empty()).then_some(Element::Utterance(text));
@@ -273,7 +270,13 @@ mod tests {
             with_photo(message(1, ""), 51, None),
             with_photo(with_photo(message(2, ""), 52, None), 53, None),
         ];
-        let wanted: Vec<u64> = photos_wanted(&messages, 2).iter().map(|a| a.id).collect();
-        assert_eq!(wanted, [53, 52]);
+        let wanted = |photos_max| -> Vec<u64> {
+            photos_wanted(&messages, photos_max).iter().map(|a| a.id).collect()
+        };
+        assert_eq!(wanted(1), [52]);
+        assert_eq!(wanted(2), [52, 53]);
+        assert_eq!(wanted(3), [52, 53, 51]);
+        assert_eq!(photos_left_out(&messages[1], 1), Some((1, 2)));
+        assert_eq!(photos_left_out(&messages[1], 2), None);
     }
 }

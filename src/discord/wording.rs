@@ -1,7 +1,8 @@
 //! Every sentence that the bot says of itself, as pure functions.
 //!
 //! They all stand in lines of Discord's small print (`-# `), by which they are told apart from what
-//! the model says: [`without_notes`] takes them out of the bot's own messages again.
+//! the model says: [`without_notes`] takes them out of the bot's own messages again. A line of the
+//! model's own that begins so is sent with a backslash in front, which Discord doesn't show.
 
 use super::attachments::PhotoFault;
 use super::permissions::Need;
@@ -12,10 +13,34 @@ fn note(sentence: &str) -> String {
     format!("{SMALL}{sentence}")
 }
 
-/// A message of the bot's own without its notes.
+/// A message of the bot's own without its notes: what the model said.
 pub fn without_notes(text: &str) -> String {
-    let said: Vec<&str> = text.lines().filter(|line| !line.starts_with(SMALL)).collect();
+    let said: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with(SMALL))
+        .map(|line| if is_escaped(line) { &line[1..] } else { line })
+        .collect();
     said.join("\n").trim().to_owned()
+}
+
+/// What the model said, so that none of its lines is taken for a note.
+pub fn as_said(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(line_as_said).collect();
+    lines.join("\n")
+}
+
+/// Part of what [`as_said`] gave, which may have been cut in front of what now looks like a note.
+pub fn first_line_as_said(part: &str) -> String {
+    if part.starts_with(SMALL) { format!("\\{part}") } else { part.to_owned() }
+}
+
+fn line_as_said(line: &str) -> String {
+    if line.starts_with(SMALL) || is_escaped(line) { format!("\\{line}") } else { line.to_owned() }
+}
+
+/// Whether a line begins like a note behind one or more backslashes.
+fn is_escaped(line: &str) -> bool {
+    line.starts_with('\\') && line.trim_start_matches('\\').starts_with(SMALL)
 }
 
 /// A photo of the message answered could not be looked at.
@@ -28,6 +53,15 @@ pub fn photo_not_seen(fault: &PhotoFault) -> String {
         PhotoFault::Unfit(error) => &error.to_string(),
     };
     note(&format!("I couldn't look at a photo. {reason}"))
+}
+
+/// So many photos of the message answered were looked at, and it has more.
+pub fn photos_left_out(looked_at: usize, sent: usize) -> String {
+    note(&match looked_at {
+        0 => "I don't look at photos here.".to_owned(),
+        1 => format!("I looked at the first of your {sent} photos only."),
+        some => format!("I looked at the first {some} of your {sent} photos only."),
+    })
 }
 
 /// Everybody's queue is full.
@@ -62,6 +96,16 @@ pub fn photo_not_taken() -> String {
     note("I drew a photo, but Discord wouldn't take it here.")
 }
 
+/// Discord would not take the reply.
+pub fn reply_not_taken() -> String {
+    note("I wrote an answer, but Discord wouldn't take it. My operator can see why.")
+}
+
+/// Discord would not take all of the reply.
+pub fn rest_not_taken() -> String {
+    note("There was more, but Discord wouldn't take the rest of it. My operator can see why.")
+}
+
 /// Something is not allowed to the bot in this channel; it can't even reply, so it names the person.
 pub fn not_allowed(need: Need, person: u64) -> String {
     note(&format!(
@@ -94,12 +138,17 @@ mod tests {
             photo_not_seen(&PhotoFault::Gone),
             photo_not_seen(&PhotoFault::Unreachable),
             photo_not_seen(&PhotoFault::Unfit(PhotoError::UnknownFormat)),
+            photos_left_out(0, 1),
+            photos_left_out(1, 3),
+            photos_left_out(6, 10),
             queue_full(64),
             person_limit(3),
             refused("The message is too long for me. Please write a shorter one."),
             failed(),
             nothing_to_say(),
             photo_not_taken(),
+            reply_not_taken(),
+            rest_not_taken(),
             not_allowed(Need::ReadHistory, 100),
         ];
         insta::assert_snapshot!(sentences.join("\n"), @"
@@ -108,12 +157,17 @@ mod tests {
         -# I couldn't look at a photo. It is no longer there. Please send it again.
         -# I couldn't look at a photo. Discord didn't hand it out. Please try again in a minute.
         -# I couldn't look at a photo. I can't read this kind of file. Please send a JPEG, PNG, GIF, WebP or BMP picture.
+        -# I don't look at photos here.
+        -# I looked at the first of your 3 photos only.
+        -# I looked at the first 6 of your 10 photos only.
         -# 64 requests are waiting already. Please ask me again in a few minutes.
         -# 3 of your requests are waiting already. Please wait for an answer to one of them.
         -# The message is too long for me. Please write a shorter one.
         -# Something went wrong while I was answering. Please try again; my operator can see why.
         -# I have nothing to say to that.
         -# I drew a photo, but Discord wouldn't take it here.
+        -# I wrote an answer, but Discord wouldn't take it. My operator can see why.
+        -# There was more, but Discord wouldn't take the rest of it. My operator can see why.
         -# <@100> I can't answer here without the permission “Read Message History”. A moderator can grant it.
         ");
         for sentence in sentences {
@@ -124,5 +178,8 @@ mod tests {
     #[test]
     fn notes_are_taken_out_of_what_was_said() {
         assert_eq!(without_notes("a\n-# note\n\n b"), "a\n\n b");
+        for said in ["-# small", "\\-# once", "\\\\-# twice", "-#no", " -# inside", "a\n-# b"] {
+            assert_eq!(without_notes(&as_said(said)), said.trim());
+        }
     }
 }

@@ -3,7 +3,7 @@
 use shutterbug::discord::wording;
 
 use crate::bot::{Scene, png};
-use crate::fake_discord::{DownloadFault, Message, Photo};
+use crate::fake_discord::{DownloadFault, Message, Photo, Post};
 use crate::scripted::pictures;
 
 async fn answer_to(scene: &Scene, photo: Photo) -> Message {
@@ -108,6 +108,26 @@ async fn the_text_of_a_photo_that_is_not_looked_at_stays() {
     B: see?
     B: Photo { pixels: Some(Pixels(4x4)), caption: None }
     "#);
+}
+
+#[tokio::test]
+async fn photos_beyond_the_limit_are_not_passed_over_in_silence() {
+    let settings = "[history]\nphotos_max = 2";
+    let scene = Scene::with(settings, |_| crate::scripted::Line::text("hello")).await;
+    scene.ann.says(&scene.channel, Photo::png("older.png", png(9, 9)));
+    let post = [3, 4, 5]
+        .into_iter()
+        .fold(Post::text("@bot see?"), |post, width| post.with(Photo::png("a.png", png(width, 3))));
+    let question = scene.ann.says(&scene.channel, post);
+    let reply = scene.world.wait_for_reply(&question).await;
+    assert_eq!(note(&reply), wording::photos_left_out(2, 3));
+    let asked = scene.bot.stage.asked();
+    let seen: Vec<u32> = pictures(&asked[0]).iter().map(|picture| picture.width).collect();
+    assert_eq!(seen, [3, 4], "the first ones of the message");
+    assert_eq!(scene.world.downloads().len(), 2);
+    // Older photos that are left out are nobody's surprise.
+    let question = scene.ann.says(&scene.channel, "@bot and now?");
+    assert_eq!(scene.world.wait_for_reply(&question).await.content, "hello");
 }
 
 /// The checksum of PNG files (ISO 3309).

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use shutterbug::dialogue::Timings;
 use shutterbug::journal::{
     Acceptance, Answer, AuthorId, BlobId, ChannelId, Explanation, Forgotten, GuildId, Heard,
-    Journal, Key, Message, MessageId, Outcome, Piece, Reason, Recorded, Request, Seen, State,
-    Whose,
+    Journal, Key, Message, MessageId, Outcome, Piece, Place, Reason, Recorded, Request, Seen,
+    State, Whose,
 };
 
 const BOT: AuthorId = AuthorId(1);
@@ -56,6 +56,7 @@ fn answer(context: &[u64], sent: &[u64], pieces: Vec<Piece<Vec<u8>>>) -> Answer<
     Answer {
         context: context.iter().copied().map(MessageId).collect(),
         pieces,
+        notes: Vec::new(),
         sent: sent.iter().copied().map(MessageId).collect(),
         seed: u64::MAX - 1,
         share_probability: Some(0.1 + 0.2),
@@ -196,12 +197,15 @@ fn the_newest_messages_of_a_channel_and_the_last_seen_one() {
     assert_eq!(ids(None, 1000).len(), 200);
 
     for id in [5, 9, 7] {
-        journal.seen(GARDEN, MessageId(id)).expect("noted");
+        journal.seen(GARDEN, MessageId(id), Place::Server).expect("noted");
     }
-    journal.seen(KITCHEN, MessageId(2)).expect("noted");
+    journal.seen(KITCHEN, MessageId(2), Place::Direct).expect("noted");
     assert_eq!(journal.last_seen(GARDEN).expect("reads"), Some(MessageId(9)));
     let everywhere = journal.last_seen_everywhere().expect("reads");
-    assert_eq!(everywhere, [(GARDEN, MessageId(9)), (KITCHEN, MessageId(2))]);
+    assert_eq!(
+        everywhere,
+        [(GARDEN, MessageId(9), Place::Server), (KITCHEN, MessageId(2), Place::Direct)]
+    );
 }
 
 #[test]
@@ -239,8 +243,13 @@ fn a_deleted_message_is_gone_and_stays_gone() {
     let journal = open(folder.path());
     live_a_little(&journal);
     let receipt = journal.forget(Whose::Message(MessageId(101)), 5).expect("forgets");
-    assert_eq!(receipt, Forgotten { messages: 1, exchanges: 1, photos: 1 });
-    assert_eq!(journal.message(MessageId(101)).expect("reads"), None);
+    assert_eq!(receipt, Forgotten { messages: 3, exchanges: 1, photos: 1 });
+    for gone in [101, 102, 103] {
+        assert_eq!(journal.message(MessageId(gone)).expect("reads"), None);
+    }
+    // On Discord the reply can still be read, but nothing of it is kept again.
+    let reread = said(102, BOT, GARDEN, vec![text("mine is a dog")]);
+    assert_eq!(journal.hear(&reread, 5).expect("heard"), Heard::Deleted);
     assert!(journal.photo(BlobId::of(CAT)).is_err());
     assert_eq!(journal.photo(BlobId::of(DOG)).expect("two others refer to it"), DOG);
     let exchange = journal.exchange(MessageId(101)).expect("reads").expect("is there");
@@ -249,6 +258,68 @@ fn a_deleted_message_is_gone_and_stays_gone() {
     assert_eq!(journal.hear(&late, 5).expect("heard"), Heard::Deleted);
     let again = journal.accept(&request(101, ANNA, GARDEN)).expect("reads");
     assert_eq!(again, Acceptance::Known(State::Withdrawn));
+    assert_whole(&journal);
+}
+
+#[test]
+fn what_is_prepared_outlives_a_kill_and_goes_with_its_question() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = open(folder.path());
+    let reply = Answer {
+        notes: vec!["a note".to_owned()],
+        ..answer(&[1], &[], vec![text("yes"), photo(DOG)])
+    };
+    let prepare = |journal: &Journal, trigger| {
+        assert_eq!(
+            journal.accept(&request(trigger, ANNA, GARDEN)).expect("accepted"),
+            Acceptance::New
+        );
+        assert_eq!(journal.prepare(MessageId(trigger), &reply, 5).expect("kept"), Recorded::Kept);
+    };
+    for trigger in 1..=4 {
+        prepare(&journal, trigger);
+    }
+    drop(journal);
+
+    let journal = open(folder.path());
+    let found = journal.prepared(MessageId(1)).expect("reads").expect("is there");
+    let caption = Some("a caption".to_owned());
+    assert_eq!(found.pieces, [text("yes"), Piece::Photo { photo: BlobId::of(DOG), caption }]);
+    assert_eq!((found.notes, found.seed), (reply.notes.clone(), reply.seed));
+    assert_eq!(journal.unfinished().expect("reads").len(), 4);
+    assert_whole(&journal);
+
+    let delivered = Answer { sent: vec![MessageId(9)], ..reply.clone() };
+    assert_eq!(journal.answered(MessageId(1), &delivered).expect("kept"), Recorded::Kept);
+    let given_up = Explanation { reason: Reason::Cancelled, sent: vec![], finished_ms: 6 };
+    assert_eq!(journal.explained(MessageId(2), &given_up).expect("kept"), Recorded::Kept);
+    journal.forget(Whose::Message(MessageId(3)), 6).expect("forgets");
+    for finished in 1..=3 {
+        assert_eq!(journal.prepared(MessageId(finished)).expect("reads"), None);
+    }
+    assert!(journal.photo(BlobId::of(DOG)).is_ok());
+    let other = answer(&[4], &[], vec![text("no"), photo(CAT)]);
+    assert_eq!(journal.answered(MessageId(4), &other).expect("kept"), Recorded::Kept);
+    journal.forget(Whose::Message(MessageId(1)), 7).expect("forgets");
+    assert!(journal.photo(BlobId::of(DOG)).is_err(), "nothing refers to it any more");
+    journal.compact().expect("compacts");
+    assert!(!anywhere(folder.path(), b"yes"));
+    assert_whole(&journal);
+}
+
+#[test]
+fn a_reply_that_is_seen_before_it_is_recorded_goes_with_its_question() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = open(folder.path());
+    journal.accept(&request(1, ANNA, GARDEN)).expect("accepted");
+    journal.sent(MessageId(1), MessageId(2), 5).expect("noted");
+    assert_eq!(journal.state(MessageId(1)).expect("reads"), Some(State::Accepted));
+    journal.forget(Whose::Message(MessageId(1)), 5).expect("forgets");
+    journal.sent(MessageId(1), MessageId(3), 5).expect("noted");
+    for reply in [2, 3] {
+        let heard = journal.hear(&said(reply, BOT, GARDEN, vec![text("hello")]), 5);
+        assert_eq!(heard.expect("heard"), Heard::Deleted);
+    }
     assert_whole(&journal);
 }
 
@@ -319,7 +390,7 @@ fn a_channel_and_a_server_go_whole() {
         let folder = tempfile::tempdir().expect("a folder");
         let journal = open(folder.path());
         live_a_little(&journal);
-        journal.seen(GARDEN, MessageId(103)).expect("noted");
+        journal.seen(GARDEN, MessageId(103), Place::Server).expect("noted");
         let receipt = journal.forget(whose, 5).expect("forgets");
         assert_eq!(receipt, Forgotten { messages, exchanges, photos }, "{whose:?}");
         let garden_is_gone = exchanges > 0;
@@ -386,6 +457,7 @@ fn nothing_that_was_typed_shows_in_debug_output() {
 enum Event {
     Hear { id: u64, author: u64, channel: u64, text: u8, photo: Option<u8> },
     Accept { id: u64, author: u64, channel: u64 },
+    Prepare { id: u64, photo: Option<u8> },
     Answer { id: u64, context: Vec<u64>, sent: u64, photo: Option<u8> },
     Explain { id: u64, sent: u64 },
     Forget(Whose),
@@ -397,7 +469,7 @@ fn event() -> impl Strategy<Value = Event> {
     let (id, author, channel) = (0..12u64, 0..3u64, 0..2u64);
     let photo = prop::option::of(0..3u8);
     let hear = (id.clone(), author.clone(), channel.clone(), 0..3u8, photo.clone());
-    let answer = (id.clone(), prop::collection::vec(id.clone(), 0..4), id.clone(), photo);
+    let answer = (id.clone(), prop::collection::vec(id.clone(), 0..4), id.clone(), photo.clone());
     let whose = prop_oneof![
         6 => id.clone().prop_map(|id| Whose::Message(MessageId(id))),
         2 => author.clone().prop_map(|id| Whose::Author(AuthorId(id))),
@@ -410,6 +482,7 @@ fn event() -> impl Strategy<Value = Event> {
         }),
         5 => (id.clone(), author, channel)
             .prop_map(|(id, author, channel)| Event::Accept { id, author, channel }),
+        4 => (id.clone(), photo).prop_map(|(id, photo)| Event::Prepare { id, photo }),
         5 => answer.prop_map(|(id, context, sent, photo)| {
             Event::Answer { id, context, sent, photo }
         }),
@@ -438,6 +511,12 @@ fn live(journal: &Journal, event: &Event) {
             if let Some(state) = known {
                 assert_eq!(acceptance, Acceptance::Known(state));
             }
+        }
+        Event::Prepare { id, photo } => {
+            let was = journal.state(MessageId(id)).expect("reads");
+            let answer = answer(&[id], &[], photo_bytes(photo));
+            let recorded = journal.prepare(MessageId(id), &answer, 5).expect("recorded");
+            assert_eq!(recorded == Recorded::Kept, was == Some(State::Accepted));
         }
         Event::Answer { id, context, sent, photo } => {
             let was = journal.state(MessageId(id)).expect("reads");

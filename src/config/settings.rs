@@ -124,6 +124,8 @@ pub struct Discord {
     pub api_url: Option<Url>,
     /// Instead of the gateway that the REST API names.
     pub gateway_url: Option<Url>,
+    /// Whether private messages are answered.
+    pub direct_messages: Switch,
     /// Further tries after 429, 5xx and lost connections.
     pub retries_max: u32,
     /// Oldest message that is still answered after an absence.
@@ -285,11 +287,7 @@ fn store(raw: RawStore) -> Result<Store, ConfigError> {
 }
 
 fn reply(raw: RawReply) -> Result<Reply, ConfigError> {
-    let photos = match raw.photos.as_str() {
-        "on" => Switch::On,
-        "off" => Switch::Off,
-        _ => return Err(out_of_range("reply.photos", "must be \"on\" or \"off\"")),
-    };
+    let photos = switch("reply.photos", &raw.photos)?;
     if !(0.0..=10.0).contains(&raw.temperature) {
         return Err(out_of_range("reply.temperature", "must be from 0 to 10"));
     }
@@ -307,6 +305,14 @@ fn reply(raw: RawReply) -> Result<Reply, ConfigError> {
         temperature: raw.temperature,
         top_p: raw.top_p,
     })
+}
+
+fn switch(key: &'static str, text: &str) -> Result<Switch, ConfigError> {
+    match text {
+        "on" => Ok(Switch::On),
+        "off" => Ok(Switch::Off),
+        _ => Err(out_of_range(key, "must be \"on\" or \"off\"")),
+    }
 }
 
 fn drawing(raw: &RawDrawing) -> Result<Drawing, ConfigError> {
@@ -361,6 +367,7 @@ fn discord(
         token,
         api_url: address("discord.api_url", &raw.api_url, "http", "https")?,
         gateway_url: address("discord.gateway_url", &raw.gateway_url, "ws", "wss")?,
+        direct_messages: switch("discord.direct_messages", &raw.direct_messages)?,
         retries_max: within("discord.retries_max", raw.retries_max, 0, 100)?,
         late_answer_max: Duration::from_secs(60 * minutes),
     })

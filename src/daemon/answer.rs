@@ -1,20 +1,26 @@
 //! One message, from its acceptance to its reply and the record of both.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::deliver::SentBefore;
 use super::event::Ending;
 use super::house::{House, now_ms};
-use super::record;
+use super::record::{self, Bytes};
 use crate::dialogue::Reply;
 use crate::discord::{
-    Addressee, AuthorKind, Draft, Looked, MESSAGES_MAX, Message, Need, Permit, PhotoFault,
-    RestError, Typing, assemble, compose, note, photos_wanted, window, without_files, wording,
+    Addressee, Draft, Looked, MESSAGES_MAX, Message, Need, Page, Permit, PhotoFault, RestError,
+    Typing, assemble, note, photos_left_out, photos_wanted, window, wording,
 };
 use crate::engine::{self, Job, Origin, Outcome, Refusal, Work};
-use crate::journal::{self, Explanation, MessageId, Reason, Recorded, Request, Whose};
+use crate::journal::{
+    self, Answer, Explanation, Journal, MessageId, Piece, Reason, Recorded, Request, Whose,
+};
 use crate::systems::PhotoSharing;
+
+/// Most messages of the journal that are held against what Discord shows.
+const KNOWN_MAX: usize = 400;
 
 /// Whether something may have been sent already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,20 +65,18 @@ pub(super) async fn answer(house: Arc<House>, question: Question) -> journal::Re
     match errand.run().await {
         Ok(ending) => Ok(ending),
         Err(Halt::Journal(error)) => Err(error),
-        Err(Halt::Discord(error)) => errand.blocked(&error).await,
+        Err(Halt::Unread(error)) => errand.unread(&error).await,
+        Err(Halt::Unsent(error)) => errand.unsent(&error).await,
     }
 }
 
 /// Why an errand ends early.
-enum Halt {
-    Discord(RestError),
+pub(super) enum Halt {
+    /// Discord doesn't let the channel be read.
+    Unread(RestError),
+    /// Discord doesn't take the reply.
+    Unsent(RestError),
     Journal(journal::Error),
-}
-
-impl From<RestError> for Halt {
-    fn from(error: RestError) -> Self {
-        Self::Discord(error)
-    }
 }
 
 impl From<journal::Error> for Halt {
@@ -81,21 +85,21 @@ impl From<journal::Error> for Halt {
     }
 }
 
-struct Errand {
-    house: Arc<House>,
-    question: Question,
+pub(super) struct Errand {
+    pub(super) house: Arc<House>,
+    pub(super) question: Question,
 }
 
 impl Errand {
-    fn id(&self) -> u64 {
+    pub(super) fn id(&self) -> u64 {
         self.question.request.trigger.0
     }
 
-    fn channel(&self) -> u64 {
+    pub(super) fn channel(&self) -> u64 {
         self.question.request.channel.0
     }
 
-    fn addressee(&self) -> Addressee {
+    pub(super) fn addressee(&self) -> Addressee {
         Addressee { message: self.id(), person: self.question.request.asker.0 }
     }
 
@@ -103,7 +107,7 @@ impl Errand {
         let photos = match self.question.permit {
             Permit::Everything => PhotoSharing::On,
             Permit::TextOnly => PhotoSharing::Off,
-            Permit::Explain(need) => return self.explain_permission(need).await,
+            Permit::Explain(need) => return Ok(self.explain_permission(need).await?),
             Permit::Silence(need) => {
                 tracing::warn!(
                     channel = self.channel(),
@@ -113,13 +117,10 @@ impl Errand {
                 return Ok(self.record_explanation(Reason::NotPermitted, Vec::new()).await?);
             }
         };
-        let sent_before = match self.question.arrival {
-            Arrival::Live => Vec::new(),
-            Arrival::Late => self.sent_before().await?,
-        };
-        if sent_before.iter().any(is_note) {
-            let sent = sent_before.iter().map(|message| MessageId(message.id)).collect();
-            return Ok(self.record_explanation(Reason::Other, sent).await?);
+        if self.question.arrival == Arrival::Late
+            && let Some(ending) = self.take_up().await?
+        {
+            return Ok(ending);
         }
         let typing = Typing::start(&self.house.rest, self.channel());
         let Some(context) = self.context().await? else {
@@ -129,42 +130,61 @@ impl Errand {
         self.question.begun.store(true, Ordering::Relaxed);
         typing.stop().await;
         match worked {
-            Worked::Reply(reply) => self.deliver(context, reply, &sent_before).await,
+            Worked::Reply(reply) => match self.prepare(context, reply).await? {
+                Some(answer) => self.deliver(answer, &[]).await,
+                None => Ok(Ending::Settled),
+            },
             Worked::Instead(reason, sentence) => self.explain(reason, sentence).await,
             Worked::Stopped => Ok(Ending::Postponed),
         }
     }
 
-    /// What the bot has sent in answer to this message already, oldest first.
-    async fn sent_before(&self) -> Result<Vec<Message>, RestError> {
-        let house = &self.house;
-        let after =
-            house.rest.messages_after(self.channel(), self.id(), MESSAGES_MAX, &house.me).await?;
-        let answers_it = |message: &Message| {
-            message.author.kind == AuthorKind::Myself
-                && message.reply_to.as_ref().is_some_and(|target| target.id == self.id())
-        };
-        Ok(after.into_iter().filter(answers_it).collect())
+    /// Goes on where an earlier try ended, if it came as far as sending.
+    async fn take_up(&self) -> Result<Option<Ending>, Halt> {
+        let trigger = self.question.request.trigger;
+        let prepared = self.house.in_journal(move |journal| prepared(journal, trigger)).await?;
+        if let Some(answer) = prepared {
+            self.question.begun.store(true, Ordering::Relaxed);
+            return self.resume(answer).await.map(Some);
+        }
+        // What was sent without being prepared is a note that tells why there is no reply.
+        match self.sent_before().await.map_err(Halt::Unread)? {
+            SentBefore::These(notes) if notes.is_empty() => Ok(None),
+            SentBefore::These(notes) => {
+                let sent = notes.iter().map(|message| MessageId(message.id)).collect();
+                Ok(Some(self.record_explanation(Reason::Other, sent).await?))
+            }
+            SentBefore::Unknown => Ok(Some(self.give_up().await?)),
+        }
     }
 
     /// The dialogue so far, as it stands now; `None` if the message is not there any more.
-    async fn context(&self) -> Result<Option<Context>, RestError> {
+    async fn context(&self) -> Result<Option<Context>, Halt> {
         let (house, history) = (&self.house, &self.house.settings.history);
         // One more for the message itself, so that its newest text counts.
         let limit = history.messages_max.saturating_add(1).min(MESSAGES_MAX);
-        let mut earlier =
-            house.rest.messages_before(self.channel(), self.id() + 1, limit, &house.me).await?;
-        let Some(at) = earlier.iter().position(|message| message.id == self.id()) else {
+        let before = self.id() + 1;
+        let read = house.rest.messages_before(self.channel(), before, limit, &house.me).await;
+        let page = read.map_err(Halt::Unread)?;
+        let Some(at) = page.messages.iter().position(|message| message.id == self.id()) else {
             return Ok(None);
         };
+        self.forget_what_is_gone(&page).await?;
+        let mut earlier = page.messages;
         let answered = earlier.swap_remove(at);
         let messages = window(earlier, &answered, history.age_max);
         let wanted = photos_wanted(&messages, history.photos_max);
         let mut photos = HashMap::new();
-        let mut notes = Vec::new();
+        let left_out = photos_left_out(&answered, history.photos_max);
+        let mut notes: Vec<String> = left_out
+            .map(|(looked_at, sent)| wording::photos_left_out(looked_at, sent))
+            .into_iter()
+            .collect();
         for (id, looked) in house.photos.look_at(&wanted).await {
             match looked {
-                Ok(looked) => drop(photos.insert(id, looked)),
+                Ok(looked) => {
+                    photos.insert(id, looked);
+                }
                 Err(fault) => {
                     log_fault(self.id(), &fault);
                     if answered.attachments.iter().any(|attachment| attachment.id == id) {
@@ -174,6 +194,28 @@ impl Errand {
             }
         }
         Ok(Some(Context { messages, photos, notes }))
+    }
+
+    /// Messages may be deleted while the bot is away. What the journal has of the stretch of the
+    /// channel that was just read, and Discord doesn't show any more, goes.
+    async fn forget_what_is_gone(&self, page: &Page) -> journal::Result<()> {
+        let there: HashSet<MessageId> =
+            page.messages.iter().map(|message| MessageId(message.id)).collect();
+        let from = page.next.map(MessageId);
+        let request = self.question.request;
+        let before = MessageId(request.trigger.0 + 1);
+        self.house
+            .in_journal(move |journal| {
+                let known = journal.messages(request.channel, Some(before), KNOWN_MAX)?;
+                let kept = known.iter().map(|message| message.id);
+                for id in kept.take_while(|id| from.is_none_or(|from| *id >= from)) {
+                    if !there.contains(&id) {
+                        journal.forget(Whose::Message(id), now_ms())?;
+                    }
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// Has the engine write the reply.
@@ -229,115 +271,141 @@ impl Errand {
         Worked::Stopped
     }
 
-    /// Sends what has not been sent yet and records the exchange.
-    async fn deliver(
+    /// Keeps the reply and what it was made from, before anything of it is sent; nothing where the
+    /// message was withdrawn meanwhile.
+    async fn prepare(
         &self,
         context: Context,
         reply: Reply,
-        sent_before: &[Message],
-    ) -> Result<Ending, Halt> {
-        let drafts = compose(self.addressee(), &reply.elements, &context.notes);
-        let mut sent: Vec<MessageId> =
-            sent_before.iter().map(|message| MessageId(message.id)).collect();
-        // The same request and seed write the same reply, so the rest of one that was broken off
-        // can follow; should the dialogue have changed since, what was sent stands.
-        let same = sent_before.iter().zip(&drafts).all(|(old, new)| old.text == new.content.trim());
-        if !same {
-            return Ok(self.record_explanation(Reason::Other, sent).await?);
-        }
-        for draft in drafts.iter().skip(sent.len()) {
-            sent.push(MessageId(self.send(draft).await?));
-        }
-        let request = &self.question.request;
-        let mut heard = record::context(request, &context.messages, &context.photos);
-        heard.extend(record::delivered(&self.house.me, request, &drafts, &sent));
-        let answer = record::answer(&context.messages, reply, sent, now_ms());
-        let trigger = self.question.request.trigger;
-        let recorded = self
-            .house
+    ) -> journal::Result<Option<Answer<Bytes>>> {
+        let request = self.question.request;
+        self.house
             .in_journal(move |journal| {
-                for message in &heard {
+                let Context { messages, photos, notes } = context;
+                let seen: Vec<MessageId> = messages.iter().map(|seen| MessageId(seen.id)).collect();
+                let answer = record::answer(&seen, reply, notes);
+                for message in &record::context(&request, &messages, &photos) {
                     journal.hear(message, now_ms())?;
                 }
-                journal.answered(trigger, &answer)
+                let recorded = journal.prepare(request.trigger, &answer, now_ms())?;
+                Ok((recorded == Recorded::Kept).then_some(answer))
             })
-            .await?;
-        match recorded {
-            Recorded::Kept => tracing::info!(message = self.id(), "answered"),
-            Recorded::Already => tracing::warn!(message = self.id(), "answered before"),
-            Recorded::Withdrawn => tracing::info!(message = self.id(), "withdrawn meanwhile"),
-        }
-        Ok(Ending::Settled)
-    }
-
-    /// Sends a message, without its photos where Discord doesn't take them after all.
-    async fn send(&self, draft: &Draft) -> Result<u64, RestError> {
-        let sent = self.house.rest.send(self.channel(), draft).await;
-        match sent {
-            Err(RestError::Forbidden { .. } | RestError::TooLarge) if !draft.files.is_empty() => {
-                tracing::warn!(channel = self.channel(), "Discord doesn't take a photo there");
-                self.house.rest.send(self.channel(), &without_files(draft)).await
-            }
-            sent => sent,
-        }
+            .await
     }
 
     /// Tells the person why there is no reply, and records that.
     async fn explain(&self, reason: Reason, sentence: String) -> Result<Ending, Halt> {
-        let sent = self.house.rest.send(self.channel(), &note(self.addressee(), sentence)).await?;
+        let note = note(self.addressee(), sentence);
+        let sent = self.house.rest.send(self.channel(), &note).await.map_err(Halt::Unsent)?;
         Ok(self.record_explanation(reason, vec![MessageId(sent)]).await?)
     }
 
-    async fn explain_permission(&self, need: Need) -> Result<Ending, Halt> {
-        // Without the right to read the history a reply is refused; a plain message is not.
-        let plain = Draft {
-            replies_to: None,
-            ..note(self.addressee(), wording::not_allowed(need, self.question.request.asker.0))
-        };
-        let sent = self.house.rest.send(self.channel(), &plain).await?;
-        Ok(self.record_explanation(Reason::NotPermitted, vec![MessageId(sent)]).await?)
+    /// Says which permission is missing. Nobody can look later whether that was said, for that
+    /// takes the permission: so it is recorded before, and said once at most.
+    async fn explain_permission(&self, need: Need) -> journal::Result<Ending> {
+        self.question.begun.store(true, Ordering::Relaxed);
+        if self.explained(Reason::NotPermitted, Vec::new()).await? == Recorded::Kept {
+            // Without the right to read the history a reply is refused; a plain message is not.
+            let plain = Draft {
+                replies_to: None,
+                ..note(self.addressee(), wording::not_allowed(need, self.question.request.asker.0))
+            };
+            if let Err(error) = self.house.rest.send(self.channel(), &plain).await {
+                log_obstacle(self.id(), &error);
+            }
+        }
+        Ok(Ending::Settled)
     }
 
-    async fn record_explanation(
+    pub(super) async fn record_explanation(
         &self,
         reason: Reason,
         sent: Vec<MessageId>,
     ) -> journal::Result<Ending> {
-        let trigger = self.question.request.trigger;
-        let explanation = Explanation { reason, sent, finished_ms: now_ms() };
-        self.house.in_journal(move |journal| journal.explained(trigger, &explanation)).await?;
+        self.explained(reason, sent).await?;
         Ok(Ending::Settled)
     }
 
+    async fn explained(&self, reason: Reason, sent: Vec<MessageId>) -> journal::Result<Recorded> {
+        let trigger = self.question.request.trigger;
+        let explanation = Explanation { reason, sent, finished_ms: now_ms() };
+        self.house.in_journal(move |journal| journal.explained(trigger, &explanation)).await
+    }
+
     /// The message is gone: nothing of it stays.
-    async fn withdraw(&self) -> journal::Result<Ending> {
+    pub(super) async fn withdraw(&self) -> journal::Result<Ending> {
         let whose = Whose::Message(self.question.request.trigger);
         self.house.in_journal(move |journal| journal.forget(whose, now_ms())).await?;
         tracing::info!(message = self.id(), "the message was deleted before it was answered");
         Ok(Ending::Settled)
     }
 
-    /// Discord didn't let the errand go on.
-    async fn blocked(&self, error: &RestError) -> journal::Result<Ending> {
+    /// Discord doesn't let the channel be read, so there is nothing to answer from.
+    async fn unread(&self, error: &RestError) -> journal::Result<Ending> {
         log_obstacle(self.id(), error);
-        let reason = match error {
-            RestError::Unreachable { .. } | RestError::TokenRefused | RestError::Client(_) => {
-                return Ok(Ending::Postponed);
+        match error {
+            RestError::Forbidden { .. } => self.explain_permission(Need::ReadHistory).await,
+            RestError::Gone { .. } => self.record_explanation(Reason::Cancelled, Vec::new()).await,
+            error if error.is_final() => self.apologise(wording::failed()).await,
+            _ => Ok(Ending::Postponed),
+        }
+    }
+
+    /// Discord doesn't take what was to be said.
+    async fn unsent(&self, error: &RestError) -> journal::Result<Ending> {
+        log_obstacle(self.id(), error);
+        match error {
+            // Nothing else would be taken either.
+            RestError::Forbidden { .. } => {
+                self.record_explanation(Reason::NotPermitted, Vec::new()).await
             }
-            RestError::Forbidden { .. } => Reason::NotPermitted,
-            RestError::Gone { .. } => Reason::Cancelled,
-            RestError::TooLarge | RestError::Refused { .. } => Reason::Failed,
-        };
-        self.record_explanation(reason, Vec::new()).await
+            RestError::Gone { .. } => self.record_explanation(Reason::Cancelled, Vec::new()).await,
+            error if error.is_final() => self.apologise(wording::reply_not_taken()).await,
+            _ => Ok(Ending::Postponed),
+        }
+    }
+
+    /// Says so where something failed on our side; if that can't be said, it is at least recorded.
+    async fn apologise(&self, sentence: String) -> journal::Result<Ending> {
+        let note = note(self.addressee(), sentence);
+        match self.house.rest.send(self.channel(), &note).await {
+            Ok(sent) => self.record_explanation(Reason::Failed, vec![MessageId(sent)]).await,
+            Err(error) if error.is_final() => {
+                log_obstacle(self.id(), &error);
+                self.record_explanation(Reason::Failed, Vec::new()).await
+            }
+            Err(_) => Ok(Ending::Postponed),
+        }
     }
 }
 
-/// Whether a message of the bot's own says nothing but why there is no reply.
-fn is_note(message: &Message) -> bool {
-    message.attachments.is_empty() && wording::without_notes(&message.text).is_empty()
+/// The reply that an earlier try was about to send.
+fn prepared(journal: &Journal, trigger: MessageId) -> journal::Result<Option<Answer<Bytes>>> {
+    let Some(answer) = journal.prepared(trigger)? else { return Ok(None) };
+    let load = |piece| {
+        Ok(match piece {
+            Piece::Text(text) => Piece::Text(text),
+            Piece::Photo { photo, caption } => {
+                Piece::Photo { photo: journal.photo(photo)?.into(), caption }
+            }
+        })
+    };
+    let pieces = answer.pieces.into_iter().map(load).collect::<journal::Result<_>>()?;
+    Ok(Some(Answer {
+        pieces,
+        context: answer.context,
+        notes: answer.notes,
+        sent: answer.sent,
+        seed: answer.seed,
+        share_probability: answer.share_probability,
+        model: answer.model,
+        adapter: answer.adapter,
+        timings: answer.timings,
+        finished_ms: answer.finished_ms,
+    }))
 }
 
-fn log_obstacle(message: u64, error: &RestError) {
+pub(super) fn log_obstacle(message: u64, error: &RestError) {
     let error: &dyn std::error::Error = error;
     tracing::warn!(message, error, "a message can't be answered");
 }

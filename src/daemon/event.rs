@@ -1,6 +1,7 @@
 //! Everything that can happen to the daemon.
 
 use crate::discord::{GatewayClosed, Message, ServerChange};
+use crate::journal;
 
 /// Something happened.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub enum Event {
         /// How.
         ending: Ending,
     },
+    /// The journal failed while a message was worked on.
+    Broken(journal::Error),
     /// The time has come to try again what could not be done.
     Timer,
     /// The gateway's connection is gone for good.

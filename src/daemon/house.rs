@@ -71,13 +71,18 @@ impl House {
 
     /// Stops the engine and sees to it that all is on the disk.
     pub(super) async fn close(&self) -> journal::Result<()> {
+        self.stop().await;
+        self.in_journal(Journal::flush).await
+    }
+
+    /// Stops the engine.
+    pub(super) async fn stop(&self) {
         let engine = self.engine.clone();
         // It waits for the job that runs, which is cancelled by now.
         let stopped = tokio::task::spawn_blocking(move || engine.stop()).await;
         if stopped.is_err() {
             tracing::error!("the engine's thread panicked while it stopped");
         }
-        self.in_journal(Journal::flush).await
     }
 }
 

@@ -5,6 +5,7 @@
 //! the process ended, however it ended, is taken up again at the next start.
 
 mod answer;
+mod deliver;
 mod event;
 mod house;
 mod record;
@@ -21,7 +22,7 @@ use tokio::sync::mpsc;
 use crate::config::{Secret, Settings};
 use crate::discord::{Closer, Gateway, GatewayClosed, Photos, Rest, RestError};
 use crate::engine::Engine;
-use crate::journal::{self, Journal};
+use crate::journal::{self, Journal, StoreError};
 
 pub use event::{Ending, Event, Session};
 
@@ -46,8 +47,25 @@ pub enum DaemonError {
     #[error("no HTTP client can be made")]
     Client(#[from] reqwest::Error),
     /// The journal can't be written: going on would lose what people are told is kept.
-    #[error("the journal fails")]
+    #[error(
+        "the bot stops because it can't keep its journal; {}, then start the bot again: what it \
+         accepted is answered then",
+        journal_advice(.0)
+    )]
     Journal(#[from] journal::Error),
+}
+
+/// What an operator can do about the journal.
+fn journal_advice(error: &journal::Error) -> &'static str {
+    match error {
+        journal::Error::Store(StoreError::DiskFull { .. }) => {
+            "make room on the disk that holds store.directory"
+        }
+        journal::Error::Store(StoreError::Io { .. } | StoreError::Backend { .. }) => {
+            "see that store.directory can be written and that its disk is sound"
+        }
+        _ => "restore a backup of store.directory, or move the folder away to begin a new one",
+    }
 }
 
 /// What the daemon is made of.
@@ -91,13 +109,24 @@ pub async fn run(parts: Parts, stop: impl Future<Output = ()>) -> Result<(), Dae
         match event {
             Event::Shutdown => break Ok(()),
             Event::Closed(why) => break Err(why.unwrap_or(GatewayClosed::Lost).into()),
-            event => steward.handle(event).await?,
+            Event::Broken(error) => break Err(error.into()),
+            event => {
+                if let Err(error) = steward.handle(event).await {
+                    break Err(error.into());
+                }
+            }
         }
     };
-    if ended.is_ok() {
-        tracing::info!("stopping; replies that are being written may finish");
+    if !matches!(ended, Err(DaemonError::Gateway(_))) {
         goodbye(&closer, connection).await;
     }
+    if matches!(ended, Err(DaemonError::Journal(_))) {
+        // What could still be sent could not be recorded any more.
+        drop(steward);
+        house.stop().await;
+        return ended;
+    }
+    tracing::info!("stopping; replies that are being written may finish");
     steward.finish(&mut inbox, grace_max).await?;
     house.close().await?;
     ended
@@ -113,5 +142,23 @@ async fn goodbye(closer: &Closer, connection: impl Future) {
     });
     if closed.await.is_err() {
         tracing::warn!("the gateway didn't answer the goodbye");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_says_what_to_do() {
+        let full = StoreError::DiskFull {
+            path: "store/records".into(),
+            source: std::io::Error::from(std::io::ErrorKind::StorageFull).into(),
+        };
+        let told = DaemonError::from(journal::Error::from(full)).to_string();
+        insta::assert_snapshot!(
+            told,
+            @"the bot stops because it can't keep its journal; make room on the disk that holds store.directory, then start the bot again: what it accepted is answered then"
+        );
     }
 }

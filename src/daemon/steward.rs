@@ -9,22 +9,22 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::AbortHandle;
 
 use super::answer::{Arrival, Question, answer};
+use super::deliver::MISSED_PAGES_MAX;
 use super::event::{Ending, Event, Session};
 use super::house::{House, now_ms};
 use super::upkeep::Upkeep;
+use crate::config::Switch;
 use crate::discord::{
-    Address, MESSAGES_MAX, Message, RestError, Server, ServerChange, Servers, address, first_id_at,
+    Address, AuthorKind, Message, RestError, Server, ServerChange, Servers, address, first_id_at,
     made_at_ms,
 };
 use crate::journal::{
-    self, Acceptance, AuthorId, ChannelId, Explanation, GuildId, MessageId, Reason, Request, State,
-    Whose,
+    self, Acceptance, AuthorId, ChannelId, Explanation, GuildId, Journal, MessageId,
+    Place as SeenIn, Reason, Request, State, Whose,
 };
 
 /// What was postponed is tried again after this long.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(30);
-/// Most pages of messages that are read of one channel after an absence.
-const MISSED_PAGES_MAX: usize = 200;
 /// The channel under which the moment of the last start is kept; no real one has this id.
 const STARTS: ChannelId = ChannelId(0);
 
@@ -62,11 +62,11 @@ impl Steward {
         let (seen, unfinished) = house
             .in_journal(move |journal| {
                 let seen = journal.last_seen_everywhere()?;
-                journal.seen(STARTS, start)?;
+                journal.seen(STARTS, start, SeenIn::Server)?;
                 Ok((seen, journal.unfinished()?))
             })
             .await?;
-        let newest = seen.into_iter().map(|(_, message)| message).max();
+        let newest = seen.into_iter().map(|(_, message, _)| message).max();
         let mut steward = Self {
             upkeep: Upkeep::new(Arc::clone(&house)),
             house,
@@ -94,7 +94,7 @@ impl Steward {
             Event::Message(message) => {
                 self.consider(&message, Arrival::Live).await?;
                 if !self.catching_up.contains(&message.channel) {
-                    self.has_seen(message.channel, message.id).await?;
+                    self.has_seen(&message).await?;
                 }
             }
             Event::Missed { channel, messages } => {
@@ -103,36 +103,54 @@ impl Steward {
                 }
                 self.catching_up.remove(&channel);
                 if let Some(last) = messages.last() {
-                    self.has_seen(channel, last.id).await?;
+                    self.has_seen(last).await?;
                 }
             }
             Event::Edit { message } => self.begin_anew(message),
             Event::Delete { messages } => self.forget(messages).await?,
-            Event::Server(change) => {
-                let known = match &change {
-                    ServerChange::Known(server) => Some(server.clone()),
-                    _ => None,
-                };
-                self.servers.apply(change);
-                if let Some(server) = known {
-                    self.catch_up(&server).await?;
-                    self.take_up_left_over(server.id);
-                }
+            Event::Server(change) => self.follow(change).await?,
+            Event::Session(Session::New) => {
+                tracing::info!("a new session with the gateway");
+                self.catch_up_directly().await?;
+                self.take_up_left_over(None);
             }
-            Event::Session(Session::New) => tracing::info!("a new session with the gateway"),
             Event::Session(Session::Resumed) => tracing::info!("the session is resumed"),
             Event::Finished { message, ending } => self.has_finished(message, ending),
             Event::Timer => {
                 self.try_again().await?;
                 self.upkeep.look().await?;
             }
+            Event::Broken(error) => return Err(error),
             Event::Closed(_) | Event::Shutdown => {}
+        }
+        Ok(())
+    }
+
+    async fn follow(&mut self, change: ServerChange) -> journal::Result<()> {
+        match &change {
+            ServerChange::Known(server) => {
+                let server = server.clone();
+                self.servers.apply(change);
+                self.catch_up(&server).await?;
+                self.take_up_left_over(Some(server.id));
+            }
+            // With a channel go its threads, of which Discord says nothing more.
+            ServerChange::NoPlace { guild, place } => {
+                let mut gone = self.servers.threads_of(*guild, *place);
+                gone.push(*place);
+                self.servers.apply(change);
+                self.forget_places(&gone).await?;
+            }
+            _ => self.servers.apply(change),
         }
         Ok(())
     }
 
     /// Takes a message up if it deserves an answer and has none.
     async fn consider(&mut self, message: &Message, arrival: Arrival) -> journal::Result<()> {
+        if message.author.kind == AuthorKind::Myself {
+            return self.notice_reply(message).await;
+        }
         if address(message, &self.house.me) == Address::Elsewhere
             || self.running.contains_key(&message.id)
             || self.postponed.contains_key(&message.id)
@@ -156,12 +174,19 @@ impl Steward {
         Ok(())
     }
 
+    /// A reply is seen before its sending is confirmed: should its question be deleted in between,
+    /// it is known what goes with it.
+    async fn notice_reply(&self, mine: &Message) -> journal::Result<()> {
+        let Some(target) = &mine.reply_to else { return Ok(()) };
+        let (reply, question) = (MessageId(mine.id), MessageId(target.id));
+        self.house.in_journal(move |journal| journal.sent(question, reply, now_ms())).await
+    }
+
     /// Work that an earlier process left over begins once it is known what the bot may do there.
-    fn take_up_left_over(&mut self, guild: u64) {
-        let here: Vec<Request> = self
-            .left_over
-            .extract_if(.., |request| request.guild == Some(GuildId(guild)))
-            .collect();
+    fn take_up_left_over(&mut self, guild: Option<u64>) {
+        let guild = guild.map(GuildId);
+        let here: Vec<Request> =
+            self.left_over.extract_if(.., |request| request.guild == guild).collect();
         for request in here {
             self.start(request, Arrival::Late);
         }
@@ -181,22 +206,18 @@ impl Steward {
         let events = self.events.clone();
         let message = request.trigger.0;
         tokio::spawn(async move {
-            let ending = match work.await {
-                Ok(Ok(ending)) => ending,
-                Ok(Err(error)) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::error!(message, error, "the journal fails");
-                    Ending::Postponed
-                }
+            let event = match work.await {
+                Ok(Ok(ending)) => Event::Finished { message, ending },
+                Ok(Err(error)) => Event::Broken(error),
                 // Whoever ended the task on purpose has seen to what follows.
                 Err(ended) if ended.is_cancelled() => return,
                 Err(_) => {
                     tracing::error!(message, "answering a message panicked");
-                    Ending::Postponed
+                    Event::Finished { message, ending: Ending::Postponed }
                 }
             };
             // Nobody listens once the daemon has stopped.
-            let _ = events.send(Event::Finished { message, ending });
+            let _ = events.send(event);
         });
         self.running.insert(message, Running { request, arrival, task, begun });
     }
@@ -226,6 +247,25 @@ impl Steward {
             .in_journal(move |journal| {
                 for message in messages {
                     journal.forget(Whose::Message(MessageId(message)), now_ms())?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// All messages of these channels and threads were deleted with them.
+    async fn forget_places(&mut self, places: &[u64]) -> journal::Result<()> {
+        let is_there = |request: &Request| places.contains(&request.channel.0);
+        self.left_over.retain(|request| !is_there(request));
+        self.postponed.retain(|_, (_, request)| !is_there(request));
+        for (_, running) in self.running.extract_if(|_, running| is_there(&running.request)) {
+            running.task.abort();
+        }
+        let places = places.to_vec();
+        self.house
+            .in_journal(move |journal| {
+                for place in places {
+                    journal.forget(Whose::Channel(ChannelId(place)), now_ms())?;
                 }
                 Ok(())
             })
@@ -269,9 +309,10 @@ impl Steward {
         Ok(())
     }
 
-    async fn has_seen(&self, channel: u64, message: u64) -> journal::Result<()> {
-        let (channel, message) = (ChannelId(channel), MessageId(message));
-        self.house.in_journal(move |journal| journal.seen(channel, message)).await
+    async fn has_seen(&self, message: &Message) -> journal::Result<()> {
+        let place = if message.guild.is_some() { SeenIn::Server } else { SeenIn::Direct };
+        let (channel, message) = (ChannelId(message.channel), MessageId(message.id));
+        self.house.in_journal(move |journal| journal.seen(channel, message, place)).await
     }
 
     /// Has the messages read that came to a server while the bot was away.
@@ -299,18 +340,33 @@ impl Steward {
             })
             .await?;
         for (place, from) in behind {
-            if self.catching_up.insert(place) {
-                let read = read_missed(
-                    Arc::clone(&self.house),
-                    self.events.clone(),
-                    server.id,
-                    place,
-                    from,
-                );
-                tokio::spawn(read);
+            self.read_on(Some(server.id), place, from);
+        }
+        Ok(())
+    }
+
+    /// Has the private messages read that came while the bot was away. Discord doesn't tell in which
+    /// channels there are any.
+    async fn catch_up_directly(&mut self) -> journal::Result<()> {
+        if self.house.settings.discord.direct_messages == Switch::Off {
+            return Ok(());
+        }
+        let late_ms = self.house.settings.discord.late_answer_max.as_millis() as u64;
+        let oldest = first_id_at(now_ms().saturating_sub(late_ms));
+        for (channel, seen, place) in self.house.in_journal(Journal::last_seen_everywhere).await? {
+            if place == SeenIn::Direct {
+                self.read_on(None, channel.0, seen.0.max(oldest));
             }
         }
         Ok(())
+    }
+
+    /// Has the messages of a place read from message `from` on.
+    fn read_on(&mut self, guild: Option<u64>, place: u64, from: u64) {
+        if self.catching_up.insert(place) {
+            let (house, events) = (Arc::clone(&self.house), self.events.clone());
+            tokio::spawn(read_missed(house, events, guild, place, from));
+        }
     }
 
     /// Lets work that has begun finish within `grace_max`; the rest is taken up at the next start.
@@ -333,6 +389,7 @@ impl Steward {
                     self.running.remove(&message);
                 }
                 Ok(Some(Event::Delete { messages })) => self.forget(messages).await?,
+                Ok(Some(Event::Broken(error))) => return Err(error),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,
             }
@@ -361,21 +418,23 @@ impl Drop for Steward {
 async fn read_missed(
     house: Arc<House>,
     events: UnboundedSender<Event>,
-    guild: u64,
+    guild: Option<u64>,
     place: u64,
     from: u64,
 ) {
     let mut messages: Vec<Message> = Vec::new();
-    while messages.len() < MISSED_PAGES_MAX * usize::from(MESSAGES_MAX) {
-        let after = messages.last().map_or(from, |message| message.id);
-        match house.rest.messages_after(place, after, MESSAGES_MAX, &house.me).await {
+    let mut after = from;
+    let mut pages = 0;
+    while pages < MISSED_PAGES_MAX {
+        match house.rest.messages_after(place, after, &house.me).await {
             Ok(page) => {
-                let last = page.len() < usize::from(MESSAGES_MAX);
                 // The REST API doesn't say in which server a message is.
-                let known = page.into_iter().map(|m| Message { guild: Some(guild), ..m });
+                let known = page.messages.into_iter().map(|m| Message { guild, ..m });
                 messages.extend(known);
-                if last {
-                    break;
+                pages += 1;
+                match page.next {
+                    Some(next) => after = next,
+                    None => break,
                 }
             }
             // What is given up here would never be read: the last seen message moves on.

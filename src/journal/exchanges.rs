@@ -1,14 +1,16 @@
 //! What was accepted, answered and explained.
 
+use std::collections::BTreeSet;
+
 use migrations_free_store::{Batch, BlobId, Order};
 
 use super::index::{Index, IndexRecord};
 use super::messages::{id_of, photos_of};
 use super::nouns::{
     Acceptance, Answer, AuthorId, ChannelId, Exchange, Explanation, GuildId, MessageId, Recorded,
-    Request, Seen, State,
+    Request, Seen, State, Whose,
 };
-use super::records::{ContextRecord, ExchangeRecord, StateRecord};
+use super::records::{ContextRecord, ExchangeRecord, PieceRecord, StateRecord};
 use super::{Error, Journal, Result};
 
 impl Journal {
@@ -40,31 +42,81 @@ impl Journal {
         Ok(Acceptance::New)
     }
 
-    /// Keeps a delivered reply; photos are given as their encoded bytes. Durable when it returns.
-    pub fn answered(&self, trigger: MessageId, answer: &Answer<Vec<u8>>) -> Result<Recorded> {
-        self.finish(trigger, &answer.sent, |record| {
-            let pieces = self.keep_photos(&answer.pieces)?;
-            let context = answer.context.iter().map(|&message| {
-                let edits = self.message_record(message)?.map_or(0, |record| record.edits);
-                Ok(ContextRecord { message: message.0, edits })
-            });
-            record.answer(answer, context.collect::<Result<_>>()?, pieces);
+    /// Keeps a reply that is about to be delivered, so that after a kill it is [found] and delivered
+    /// as it is; its `sent` and `finished_ms` don't matter yet. Durable when it returns.
+    ///
+    /// [found]: Journal::prepared
+    pub fn prepare<P: AsRef<[u8]>>(
+        &self,
+        trigger: MessageId,
+        answer: &Answer<P>,
+        now_ms: u64,
+    ) -> Result<Recorded> {
+        self.change(trigger, now_ms, |record| {
+            let (context, pieces) = self.keep_answer(answer)?;
+            record.prepare(answer, context, pieces);
             Ok(())
         })
     }
 
-    /// Keeps why there is no reply. Durable when it returns.
+    /// The reply that was about to be delivered, if the exchange is not finished.
+    pub fn prepared(&self, trigger: MessageId) -> Result<Option<Answer<BlobId>>> {
+        Ok(self.exchange_record(trigger)?.and_then(ExchangeRecord::into_prepared))
+    }
+
+    /// Notes that the bot's message `reply` answers `trigger`, as soon as that is seen: if the one is
+    /// deleted before the exchange is recorded, nothing of the other is kept.
+    pub fn sent(&self, trigger: MessageId, reply: MessageId, now_ms: u64) -> Result<()> {
+        if self.state(trigger)? == Some(State::Withdrawn) {
+            return self.forget(Whose::Message(reply), now_ms).map(drop);
+        }
+        self.change(trigger, now_ms, |record| {
+            if !record.sent.contains(&reply.0) {
+                record.sent.push(reply.0);
+            }
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    /// Keeps a delivered reply; photos are given as their encoded bytes. Durable when it returns.
+    pub fn answered<P: AsRef<[u8]>>(
+        &self,
+        trigger: MessageId,
+        answer: &Answer<P>,
+    ) -> Result<Recorded> {
+        self.change(trigger, answer.finished_ms, |record| {
+            let (context, pieces) = self.keep_answer(answer)?;
+            record.answer(answer, context, pieces);
+            Ok(())
+        })
+    }
+
+    /// Keeps why there is no reply; one that was prepared is dropped. Durable when it returns.
     pub fn explained(&self, trigger: MessageId, explanation: &Explanation) -> Result<Recorded> {
-        self.finish(trigger, &explanation.sent, |record| {
+        self.change(trigger, explanation.finished_ms, |record| {
             record.explain(explanation);
             Ok(())
         })
     }
 
-    fn finish(
+    fn keep_answer<P: AsRef<[u8]>>(
+        &self,
+        answer: &Answer<P>,
+    ) -> Result<(Vec<ContextRecord>, Vec<PieceRecord>)> {
+        let pieces = self.keep_photos(&answer.pieces)?;
+        let context = answer.context.iter().map(|&message| {
+            let edits = self.message_record(message)?.map_or(0, |record| record.edits);
+            Ok(ContextRecord { message: message.0, edits })
+        });
+        Ok((context.collect::<Result<_>>()?, pieces))
+    }
+
+    /// Changes an exchange that is not finished.
+    fn change(
         &self,
         trigger: MessageId,
-        sent: &[MessageId],
+        now_ms: u64,
         change: impl FnOnce(&mut ExchangeRecord) -> Result<()>,
     ) -> Result<Recorded> {
         let writer = self.writer();
@@ -76,19 +128,37 @@ impl Journal {
             StateRecord::Answered | StateRecord::Explained => return Ok(Recorded::Already),
             StateRecord::Withdrawn => return Ok(Recorded::Withdrawn),
         }
+        let before = photos_of_exchange(&record);
+        let had_words = record.answer.is_some();
         change(&mut record)?;
+        let after = photos_of_exchange(&record);
         let mut batch = self.store.batch();
         batch.put(&id_of(trigger), &record)?;
-        batch.delete::<IndexRecord>(&Index::Unfinished.entry(trigger));
-        for &message in sent {
-            batch.put(&Index::ExchangeOfReply(message).entry(trigger), &IndexRecord {})?;
+        if record.state != StateRecord::Accepted {
+            batch.delete::<IndexRecord>(&Index::Unfinished.entry(trigger));
         }
-        for blob in photos_of_exchange(&record) {
+        for &message in &record.sent {
+            let entry = Index::ExchangeOfReply(MessageId(message)).entry(trigger);
+            batch.put(&entry, &IndexRecord {})?;
+        }
+        for &blob in &after {
             batch.put(&Index::BlobInExchanges(blob).entry(trigger), &IndexRecord {})?;
         }
+        let dropped: BTreeSet<BlobId> = before.difference(&after).copied().collect();
+        for &blob in &dropped {
+            batch.delete::<IndexRecord>(&Index::BlobInExchanges(blob).entry(trigger));
+        }
+        if had_words && record.answer.is_none() {
+            self.mark_stale(&mut batch, now_ms)?;
+        }
         batch.apply()?;
-        drop(writer);
-        self.store.flush()?;
+        if dropped.is_empty() {
+            drop(writer); // so that concurrent callers share a sync
+            self.store.flush()?;
+        } else {
+            self.store.flush()?;
+            self.remove_unreferenced(dropped)?;
+        }
         Ok(Recorded::Kept)
     }
 
@@ -145,9 +215,7 @@ fn owners_of_exchange(trigger: MessageId, record: &ExchangeRecord) -> Vec<Vec<u8
     entries
 }
 
-pub(super) fn photos_of_exchange(
-    record: &ExchangeRecord,
-) -> impl IntoIterator<Item = BlobId> + use<> {
+pub(super) fn photos_of_exchange(record: &ExchangeRecord) -> BTreeSet<BlobId> {
     record.answer.as_ref().map(|answer| photos_of(&answer.pieces)).unwrap_or_default()
 }
 

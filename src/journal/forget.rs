@@ -19,6 +19,8 @@ struct Doomed {
     exchanges: BTreeSet<MessageId>,
     /// Kept as ids and a state.
     withdrawn: BTreeSet<MessageId>,
+    /// Of which nothing is kept when they are read once more: Discord still shows most of them.
+    never_again: BTreeSet<MessageId>,
     channels: BTreeSet<ChannelId>,
 }
 
@@ -37,7 +39,7 @@ impl Journal {
         let mut forgotten = Forgotten::default();
         let mut photos = BTreeSet::new();
         let mut batch = self.store.batch();
-        if let Whose::Message(id) = whose {
+        for &id in &doomed.never_again {
             batch.put(&Index::DeletedMessages.entry(id), &IndexRecord {})?;
         }
         self.forget_messages(&doomed, &mut batch, &mut photos, &mut forgotten)?;
@@ -96,10 +98,16 @@ impl Journal {
         Ok(())
     }
 
+    /// The reply to a message may quote it and shows a photo that was drawn for it, so it goes
+    /// too. On Discord it stays: others may have read and answered it, and whoever wants it gone
+    /// there can remove it.
     fn doomed_by_message(&self, id: MessageId) -> Result<Doomed> {
+        let mut messages = self.replies_of(id)?;
+        messages.insert(id);
         let mut withdrawn = self.all(Index::ExchangeOfReply(id))?;
         withdrawn.insert(id);
-        Ok(Doomed { messages: BTreeSet::from([id]), withdrawn, ..Doomed::default() })
+        let never_again = messages.clone();
+        Ok(Doomed { messages, withdrawn, never_again, ..Doomed::default() })
     }
 
     /// The replies to a person may quote them, so they go too.
@@ -107,11 +115,17 @@ impl Journal {
         let mut messages = self.all(Index::MessagesOfAuthor(author))?;
         let exchanges = self.all(Index::ExchangesOfAsker(author))?;
         for &trigger in &exchanges {
-            if let Some(record) = self.exchange_record(trigger)? {
-                messages.extend(record.sent.into_iter().map(MessageId));
-            }
+            messages.extend(self.replies_of(trigger)?);
         }
-        Ok(Doomed { messages, exchanges, ..Doomed::default() })
+        let never_again = messages.clone();
+        Ok(Doomed { messages, exchanges, never_again, ..Doomed::default() })
+    }
+
+    /// The messages in which an exchange was answered or explained.
+    fn replies_of(&self, trigger: MessageId) -> Result<BTreeSet<MessageId>> {
+        let record = self.exchange_record(trigger)?;
+        let sent = record.map(|record| record.sent).unwrap_or_default();
+        Ok(sent.into_iter().map(MessageId).collect())
     }
 
     fn doomed_by_channel(&self, channel: ChannelId) -> Result<Doomed> {

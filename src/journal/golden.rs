@@ -69,6 +69,7 @@ fn answer() -> Answer<BlobId> {
     Answer {
         context: vec![MessageId(5), MessageId(9)],
         pieces: pieces(),
+        notes: Vec::new(),
         sent: vec![MessageId(11), MessageId(12)],
         seed: u64::MAX,
         share_probability: Some(0.1 + 0.2),
@@ -106,6 +107,18 @@ const ANSWERED_1: (&str, &str) = (
         r#".0}}}"#,
     ),
 );
+const PREPARED_1: (&str, &str) = (
+    "010001000865786368616e67659e534abdeac87e7a",
+    concat!(
+        r#"{"channel":6,"asker":8,"accepted_ms":1790000000000,"state":"accepted","answer":{"con"#,
+        r#"text":[],"pieces":[{"text":"look \"here\""},{"photo":{"blob":"e81a77c11bbb24daa3d9a3"#,
+        r#"d0edf857f38255b27f408822cc2b71770871241f1b","caption":"a cat"}},{"photo":{"blob":"2d"#,
+        r#"7f6617d22887cc91deffe89ff46d85436b3f7cd528157691832d84626a7e5c"}}],"notes":["-# a no"#,
+        r#"te"],"seed":18446744073709551615,"share_probability":0.30000000000000004,"model":"mo"#,
+        r#"del-1","adapter":"adapter-2","timings_ms":{"perceive":1.5,"prefill":20.0,"decode":30"#,
+        r#"0.25,"draw":4000.0}}}"#,
+    ),
+);
 const EXPLAINED_1: (&str, &str) = (
     "010001000865786368616e676547ef6fb8066c9e86",
     concat!(
@@ -122,6 +135,10 @@ const WITHDRAWN_1: (&str, &str) = (
 );
 const LAST_SEEN_1: (&str, &str) =
     ("01000100096c6173745f7365656e2b37f99d8379580c", r#"{"message":18446744073709551615}"#);
+const LAST_SEEN_DIRECT_1: (&str, &str) = (
+    "01000100096c6173745f7365656e363bc0e3b7e53b24",
+    r#"{"message":18446744073709551615,"direct":true}"#,
+);
 const STALE_1: (&str, &str) =
     ("01000100057374616c65bc4a5b476baa31fb", r#"{"since_ms":1790000000000}"#);
 const INDEX_1: (&str, &str) = ("0100010005696e646578205de4c5a1b54550", "{}");
@@ -131,6 +148,13 @@ fn answered() -> ExchangeRecord {
     let context =
         vec![ContextRecord { message: 5, edits: 0 }, ContextRecord { message: 9, edits: 2 }];
     record.answer(&answer(), context, store_pieces(pieces()));
+    record
+}
+
+fn prepared() -> ExchangeRecord {
+    let mut record = ExchangeRecord::accepted(&request());
+    let answer = Answer { notes: vec!["-# a note".to_owned()], ..answer() };
+    record.prepare(&answer, Vec::new(), store_pieces(pieces()));
     record
 }
 
@@ -144,13 +168,16 @@ fn what_is_written_now_is_golden() {
     let accepted = ExchangeRecord::accepted(&request());
     assert_written(&accepted, ACCEPTED_1);
     assert_written(&answered(), ANSWERED_1);
+    assert_written(&prepared(), PREPARED_1);
     let mut explained = accepted.clone();
     explained.explain(&explanation());
     assert_written(&explained, EXPLAINED_1);
     let mut withdrawn = answered();
     withdrawn.withdraw();
     assert_written(&withdrawn, WITHDRAWN_1);
-    assert_written(&LastSeenRecord { message: u64::MAX }, LAST_SEEN_1);
+    let seen = |direct| LastSeenRecord { message: u64::MAX, direct };
+    assert_written(&seen(false), LAST_SEEN_1);
+    assert_written(&seen(true), LAST_SEEN_DIRECT_1);
     assert_written(&StaleRecord { since_ms: 1_790_000_000_000 }, STALE_1);
     assert_written(&IndexRecord {}, INDEX_1);
 }
@@ -171,6 +198,9 @@ fn every_exchange_ever_written_is_read() {
     };
     assert_eq!(outcome(ACCEPTED_1), Outcome::Pending);
     assert_eq!(outcome(ANSWERED_1), Outcome::Answer(answer()));
+    assert_eq!(outcome(PREPARED_1), Outcome::Pending);
+    let prepared = read::<ExchangeRecord>(PREPARED_1).into_prepared().expect("is prepared");
+    assert_eq!((prepared.notes, prepared.pieces), (vec!["-# a note".to_owned()], pieces()));
     assert_eq!(outcome(EXPLAINED_1), Outcome::Explanation(explanation()));
     assert_eq!(outcome(WITHDRAWN_1), Outcome::Withdrawn);
     let seen = read::<ExchangeRecord>(ANSWERED_1);
@@ -180,7 +210,9 @@ fn every_exchange_ever_written_is_read() {
 
 #[test]
 fn every_other_record_ever_written_is_read() {
-    assert_eq!(read::<LastSeenRecord>(LAST_SEEN_1).message, u64::MAX);
+    let seen = read::<LastSeenRecord>(LAST_SEEN_1);
+    assert_eq!((seen.message, seen.direct), (u64::MAX, false));
+    assert!(read::<LastSeenRecord>(LAST_SEEN_DIRECT_1).direct);
     assert_eq!(read::<StaleRecord>(STALE_1).since_ms, 1_790_000_000_000);
     read::<IndexRecord>(INDEX_1);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use migrations_free_store::{Batch, BlobId, Order};
 
 use super::index::{Index, IndexRecord};
-use super::nouns::{AuthorId, ChannelId, GuildId, Heard, Message, MessageId, Piece};
+use super::nouns::{AuthorId, ChannelId, GuildId, Heard, Message, MessageId, Piece, Place};
 use super::records::{LastSeenRecord, MessageRecord, PieceRecord, store_pieces};
 use super::{Journal, Result};
 
@@ -13,7 +13,7 @@ impl Journal {
     /// Keeps a message, or what an edit made of it; photos are given as their encoded bytes.
     /// Durable with the next [`flush`](Journal::flush), [`accept`](Journal::accept) or
     /// [`answered`](Journal::answered).
-    pub fn hear(&self, message: &Message<Vec<u8>>, now_ms: u64) -> Result<Heard> {
+    pub fn hear<P: AsRef<[u8]>>(&self, message: &Message<P>, now_ms: u64) -> Result<Heard> {
         let _writer = self.writer();
         if self.store.contains::<IndexRecord>(&Index::DeletedMessages.entry(message.id))? {
             return Ok(Heard::Deleted);
@@ -65,10 +65,11 @@ impl Journal {
 
     /// Notes that a channel was read up to `message`; never goes back. Durable like
     /// [`hear`](Journal::hear).
-    pub fn seen(&self, channel: ChannelId, message: MessageId) -> Result<()> {
+    pub fn seen(&self, channel: ChannelId, message: MessageId, place: Place) -> Result<()> {
         let _writer = self.writer();
         if self.last_seen(channel)?.is_none_or(|last| last < message) {
-            let record = LastSeenRecord { message: message.0 };
+            let direct = place == Place::Direct;
+            let record = LastSeenRecord { message: message.0, direct };
             self.store.put(&channel.0.to_be_bytes(), &record)?;
         }
         Ok(())
@@ -81,12 +82,13 @@ impl Journal {
     }
 
     /// The newest message that was seen, of every channel.
-    pub fn last_seen_everywhere(&self) -> Result<Vec<(ChannelId, MessageId)>> {
+    pub fn last_seen_everywhere(&self) -> Result<Vec<(ChannelId, MessageId, Place)>> {
         let channels = self.store.scan::<LastSeenRecord>(&[], Order::Ascending);
         let read = |entry: migrations_free_store::Result<(Vec<u8>, LastSeenRecord)>| {
             let (id, record) = entry?;
             let id = id.last_chunk().ok_or(super::Error::Index { bytes: id.len() })?;
-            Ok((ChannelId(u64::from_be_bytes(*id)), MessageId(record.message)))
+            let place = if record.direct { Place::Direct } else { Place::Server };
+            Ok((ChannelId(u64::from_be_bytes(*id)), MessageId(record.message), place))
         };
         channels.map(read).collect()
     }
@@ -97,12 +99,15 @@ impl Journal {
 
     /// Writes the photos of `pieces` durably. The writer must be held: a photo that nothing
     /// refers to yet is fair game for [`remove_unreferenced`](Journal::remove_unreferenced).
-    pub(super) fn keep_photos(&self, pieces: &[Piece<Vec<u8>>]) -> Result<Vec<PieceRecord>> {
-        let keep = |piece: &Piece<Vec<u8>>| {
+    pub(super) fn keep_photos<P: AsRef<[u8]>>(
+        &self,
+        pieces: &[Piece<P>],
+    ) -> Result<Vec<PieceRecord>> {
+        let keep = |piece: &Piece<P>| {
             Ok(match piece {
                 Piece::Text(text) => Piece::Text(text.clone()),
                 Piece::Photo { photo, caption } => {
-                    let photo = self.store.blobs().put(photo)?;
+                    let photo = self.store.blobs().put(photo.as_ref())?;
                     Piece::Photo { photo, caption: caption.clone() }
                 }
             })

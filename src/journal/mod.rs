@@ -7,9 +7,11 @@
 //! that refers to them.
 //!
 //! The life of an exchange, each step durable before it returns:
-//! [`accept`](Journal::accept) before any work begins → [`answered`](Journal::answered) or
+//! [`accept`](Journal::accept) before any work begins → [`prepare`](Journal::prepare) before
+//! anything of the reply is sent → [`answered`](Journal::answered) or
 //! [`explained`](Journal::explained) after delivery. After a kill
-//! [`unfinished`](Journal::unfinished) lists what was accepted and not finished.
+//! [`unfinished`](Journal::unfinished) lists what was accepted and not finished, and
+//! [`prepared`](Journal::prepared) has the reply that may have been sent in part.
 //!
 //! The journal is synchronous and its clones share one store: call it from async code through
 //! `spawn_blocking`. The clock is an argument; times are milliseconds since the Unix epoch.
@@ -31,10 +33,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use migrations_free_store::{Options, Store};
 
 pub use error::{Error, Result};
-pub use migrations_free_store::{BlobId, Finding, Key, Report, Transferred};
+pub use migrations_free_store::{BlobId, Error as StoreError, Finding, Key, Report, Transferred};
 pub use nouns::{
     Acceptance, Answer, AuthorId, ChannelId, Exchange, Explanation, Forgotten, GuildId, Heard,
-    Message, MessageId, Outcome, Piece, Reason, Recorded, Request, Seen, State, Whose,
+    Message, MessageId, Outcome, Piece, Place, Reason, Recorded, Request, Seen, State, Whose,
 };
 
 /// Everything that Shutterbug remembers. Clones are cheap and share it.

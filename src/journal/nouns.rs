@@ -89,6 +89,15 @@ impl<P> fmt::Debug for Message<P> {
     }
 }
 
+/// What kind of channel something was seen in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A server's.
+    Server,
+    /// A private one between one person and the bot.
+    Direct,
+}
+
 /// What [`Journal::hear`](super::Journal::hear) did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
@@ -158,6 +167,8 @@ pub struct Answer<P> {
     pub context: Vec<MessageId>,
     /// The reply in its order; a photo's caption is the one that it was drawn from.
     pub pieces: Vec<Piece<P>>,
+    /// What the bot says of itself below it, in sentences.
+    pub notes: Vec<String>,
     /// The messages that it was delivered in.
     pub sent: Vec<MessageId>,
     /// Seed of every random draw.
@@ -240,10 +251,11 @@ pub struct Exchange {
 /// What to forget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
-    /// One message. An exchange that it began or that it is the reply of is withdrawn; a later
-    /// [`hear`](super::Journal::hear) of it keeps nothing.
+    /// One message, and what the bot replied to it. An exchange that it began or that it is the
+    /// reply of is withdrawn; a later [`hear`](super::Journal::hear) of any of them keeps nothing.
     Message(MessageId),
-    /// A person: their messages, and the exchanges that they began with the replies.
+    /// A person: their messages, and the exchanges that they began with the replies; none of them
+    /// is kept when it is heard again.
     Author(AuthorId),
     /// A channel with everything in it.
     Channel(ChannelId),

@@ -69,6 +69,7 @@ pub(super) struct ExchangeRecord {
     pub(super) sent: Vec<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<ReasonRecord>,
+    /// Of an accepted exchange: what is about to be delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) answer: Option<AnswerRecord>,
 }
@@ -107,6 +108,8 @@ enum ReasonRecord {
 pub(super) struct AnswerRecord {
     context: Vec<ContextRecord>,
     pub(super) pieces: Vec<PieceRecord>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
     seed: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     share_probability: Option<f64>,
@@ -136,6 +139,9 @@ struct TimingsRecord {
 #[derive(Serialize, Deserialize)]
 pub(super) struct LastSeenRecord {
     pub(super) message: u64,
+    /// Whether the channel is a private one, of which nobody else tells.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) direct: bool,
 }
 
 impl Record for LastSeenRecord {
@@ -229,18 +235,17 @@ impl ExchangeRecord {
         }
     }
 
-    pub(super) fn answer<P>(
+    /// Keeps what is about to be delivered.
+    pub(super) fn prepare<P>(
         &mut self,
         answer: &Answer<P>,
         context: Vec<ContextRecord>,
         pieces: Vec<PieceRecord>,
     ) {
-        self.state = StateRecord::Answered;
-        self.finished_ms = Some(answer.finished_ms);
-        self.sent = answer.sent.iter().map(|id| id.0).collect();
         self.answer = Some(AnswerRecord {
             context,
             pieces,
+            notes: answer.notes.clone(),
             seed: answer.seed,
             share_probability: answer.share_probability,
             model: answer.model.clone(),
@@ -249,11 +254,25 @@ impl ExchangeRecord {
         });
     }
 
+    pub(super) fn answer<P>(
+        &mut self,
+        answer: &Answer<P>,
+        context: Vec<ContextRecord>,
+        pieces: Vec<PieceRecord>,
+    ) {
+        self.prepare(answer, context, pieces);
+        self.state = StateRecord::Answered;
+        self.finished_ms = Some(answer.finished_ms);
+        self.sent = answer.sent.iter().map(|id| id.0).collect();
+    }
+
+    /// What was prepared and not delivered is dropped.
     pub(super) fn explain(&mut self, explanation: &Explanation) {
         self.state = StateRecord::Explained;
         self.finished_ms = Some(explanation.finished_ms);
         self.sent = explanation.sent.iter().map(|id| id.0).collect();
         self.reason = Some(explanation.reason.into());
+        self.answer = None;
     }
 
     /// Keeps ids and state only.
@@ -276,6 +295,12 @@ impl ExchangeRecord {
     /// The context with each message's place in it; empty unless there is an answer.
     pub(super) fn context(&self) -> &[ContextRecord] {
         self.answer.as_ref().map_or(&[], |answer| &answer.context)
+    }
+
+    /// The reply that is about to be delivered.
+    pub(super) fn into_prepared(self) -> Option<Answer<BlobId>> {
+        let accepted = self.state == StateRecord::Accepted;
+        self.answer.filter(|_| accepted).map(|answer| answer.into_answer(Vec::new(), 0))
     }
 
     pub(super) fn into_exchange(self, trigger: MessageId, context: Vec<Seen>) -> Exchange {
@@ -302,6 +327,7 @@ impl AnswerRecord {
         Answer {
             context: self.context.iter().map(|seen| MessageId(seen.message)).collect(),
             pieces: load_pieces(self.pieces),
+            notes: self.notes,
             sent,
             seed: self.seed,
             share_probability: self.share_probability,

@@ -110,6 +110,12 @@ impl Bot {
         self.folder
     }
 
+    /// Waits for it to end by itself, and gives why and the folder with its journal.
+    pub async fn ends(self) -> (DaemonError, TempDir) {
+        let ended = self.task.await.expect("the daemon doesn't panic");
+        (ended.expect_err("it can't go on"), self.folder)
+    }
+
     /// Ends it without a word, as far as that is possible within one process.
     pub async fn vanish(self) -> TempDir {
         self.task.abort();
@@ -148,6 +154,17 @@ pub async fn reopen(folder: &Path) -> Journal {
         }
     }
     Journal::open(folder, None).expect("a sound journal")
+}
+
+/// Waits until `found` finds something; panics, naming `what`, when it doesn't within seconds.
+pub async fn until<T>(what: &str, found: impl Fn() -> Option<T>) -> T {
+    for _ in 0..1000 {
+        if let Some(found) = found() {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited in vain: {what}");
 }
 
 /// A pause that lets what must not happen happen.

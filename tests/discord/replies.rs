@@ -7,9 +7,11 @@ use shutterbug::discord::wording;
 use shutterbug::imaging;
 use shutterbug::journal::{MessageId, Outcome, Piece, Seen};
 
-use crate::bot::{Scene, a_moment, png};
-use crate::fake_discord::{Photo, Post, World};
+use crate::bot::{Scene, a_moment, png, until};
+use crate::fake_discord::{Photo, Post, RestFault, World};
 use crate::scripted::{Line, picture, pictures, told};
+
+const SEND: &str = "POST /channels/{channel_id}/messages";
 
 #[tokio::test]
 async fn a_photo_comes_in_and_a_photo_goes_out_in_one_reply_and_both_are_recorded() {
@@ -213,6 +215,78 @@ async fn a_deleted_message_is_not_answered_and_nothing_of_it_stays() {
     assert!(scene.bot.journal.message(MessageId(question.id.0)).unwrap().is_none());
     // The next one is answered.
     scene.ask("@bot still there?").await;
+}
+
+#[tokio::test]
+async fn the_model_moves_on_when_the_message_it_works_on_is_deleted() {
+    let scene = Scene::hello().await;
+    scene.bot.stage.hold();
+    let question = scene.ann.says(&scene.channel, "@bot never mind");
+    scene.bot.stage.wait_until_asked(1).await;
+    let next = scene.world.person("ben").says(&scene.channel, "@bot hi");
+    a_moment().await;
+    assert_eq!(scene.bot.stage.asked().len(), 1);
+    scene.ann.deletes(&question);
+    // The curtain is still closed: nothing but the deletion ended the first.
+    scene.bot.stage.wait_until_asked(2).await;
+    scene.bot.stage.release();
+    scene.world.wait_for_reply(&next).await;
+    assert!(scene.world.replies_to(&question).is_empty());
+}
+
+#[tokio::test]
+async fn with_its_question_a_reply_and_its_photo_leave_the_journal() {
+    let scene = Scene::with("", |_| Line::photo("about your secret", "a secret cat")).await;
+    let Scene { world, channel, ann, bot } = &scene;
+    let (question, reply) = scene.ask("@bot a secret").await;
+    let Outcome::Answer(answer) = bot.outcome(&question).await else { panic!("no answer") };
+    let Piece::Photo { photo, .. } = answer.pieces[1] else { panic!("no photo") };
+    let heard = || bot.journal.message(MessageId(reply.id.0)).unwrap();
+    until("the reply is kept", heard).await;
+    ann.deletes(&question);
+    until("the reply is gone", || heard().is_none().then_some(())).await;
+    until("its photo is gone", || bot.journal.photo(photo).is_err().then_some(())).await;
+    // On Discord it stays, and is read again with the next question: it is not kept again.
+    assert_eq!(world.said_by_bot(channel).len(), 1);
+    let next = ann.says(channel, "@bot what was that?");
+    bot.outcome(&next).await;
+    assert!(told(&bot.stage.asked()[1]).contains("about your secret"));
+    assert!(heard().is_none());
+    assert!(bot.journal.verify().unwrap().findings.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_a_reply_whose_question_is_deleted_while_it_is_sent() {
+    let scene = Scene::with("", |_| Line::photo("about your secret", "a secret cat")).await;
+    let Scene { world, channel, ann, bot } = &scene;
+    world.faults().plan(SEND, 1, RestFault::Stalled(Duration::from_millis(500)));
+    let question = ann.says(channel, "@bot a secret");
+    let reply = world.wait_for_reply(&question).await;
+    a_moment().await;
+    ann.deletes(&question);
+    assert_eq!(bot.outcome(&question).await, Outcome::Withdrawn);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let next = ann.says(channel, "@bot what was that?");
+    bot.outcome(&next).await;
+    assert!(bot.journal.message(MessageId(reply.id.0)).unwrap().is_none());
+    let exchange = bot.journal.exchange_by_reply(MessageId(reply.id.0)).unwrap().unwrap();
+    assert_eq!(exchange.outcome, Outcome::Withdrawn);
+    assert!(bot.journal.verify().unwrap().findings.is_empty());
+}
+
+#[tokio::test]
+async fn a_model_that_writes_small_print_is_not_taken_for_the_bot_speaking_of_itself() {
+    let scene = Scene::with("", |_| Line::text("-# psst\nhello")).await;
+    let (question, reply) = scene.ask("@bot whisper").await;
+    assert_eq!(reply.content, "\\-# psst\nhello");
+    assert!(matches!(scene.bot.outcome(&question).await, Outcome::Answer(_)));
+    scene.ask("@bot what did you say?").await;
+    insta::assert_snapshot!(told(&scene.bot.stage.asked()[1]), @"
+    B: whisper
+    A: -# psst
+    hello
+    B: what did you say?
+    ");
 }
 
 /// Whether any file below `folder` holds `bytes`.

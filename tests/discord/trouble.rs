@@ -8,9 +8,9 @@ use shutterbug::config::Secret;
 use shutterbug::daemon::{self, Parts};
 use shutterbug::discord::{Need, wording};
 use shutterbug::engine::QueueLimits;
-use shutterbug::journal::{Journal, Outcome, Reason};
+use shutterbug::journal::{Journal, MessageId, Outcome, Reason};
 
-use crate::bot::{Scene, a_moment, settings};
+use crate::bot::{Bot, Scene, a_moment, settings, until};
 use crate::fake_discord::{RestFault, World};
 use crate::scripted::{Line, Stage};
 
@@ -113,9 +113,13 @@ async fn a_channel_that_is_gone_ends_the_work() {
     let question = scene.ann.says(&scene.channel, "@bot hi");
     scene.bot.stage.wait_until_asked(1).await;
     scene.channel.is_removed();
+    let id = MessageId(question.id.0);
+    let gone = || scene.bot.journal.exchange(id).unwrap().is_none().then_some(());
+    until("nothing of the channel stays", gone).await;
     scene.bot.stage.release();
-    let Outcome::Explanation(why) = scene.bot.outcome(&question).await else { panic!("no end") };
-    assert_eq!((why.reason, why.sent.len()), (Reason::Cancelled, 0));
+    a_moment().await;
+    assert!(scene.bot.journal.message(id).unwrap().is_none());
+    assert!(scene.world.requests(SEND).is_empty());
 }
 
 #[tokio::test]
@@ -161,6 +165,87 @@ async fn a_full_queue_and_a_model_that_fails_are_explained() {
     for question in waiting.iter().chain([&running]) {
         assert_eq!(world.wait_for_reply(question).await.content, "hello");
     }
+}
+
+#[tokio::test]
+async fn what_discord_refuses_is_explained_to_the_person_and_recorded() {
+    let scene = Scene::hello().await;
+    let Scene { world, channel, ann, bot } = &scene;
+    let bad_request = RestFault::Refused(400, 50035, "Invalid Form Body");
+    for (route, expected) in [(READ, wording::failed()), (SEND, wording::reply_not_taken())] {
+        world.faults().plan(route, 1, bad_request.clone());
+        let (question, reply) = scene.ask("@bot hi").await;
+        assert_eq!(reply.content, expected);
+        let Outcome::Explanation(why) = bot.outcome(&question).await else { panic!("no reason") };
+        assert_eq!((why.reason, why.sent.len()), (Reason::Failed, 1));
+    }
+    // A permission that the gateway did not tell of.
+    let forbidden = RestFault::Refused(403, 50001, "Missing Access");
+    world.faults().plan(READ, 1, forbidden.clone());
+    let before = world.said_by_bot(channel).len();
+    let question = ann.says(channel, "@bot hi");
+    let said = world.wait_for_messages(channel, before + 1).await;
+    let expected = wording::not_allowed(Need::ReadHistory, ann.id().0);
+    assert_eq!(said.last().unwrap().content, expected);
+    let Outcome::Explanation(why) = bot.outcome(&question).await else { panic!("no reason") };
+    assert_eq!(why.reason, Reason::NotPermitted);
+
+    world.faults().plan(SEND, 1, forbidden);
+    let question = ann.says(channel, "@bot hi");
+    let Outcome::Explanation(why) = bot.outcome(&question).await else { panic!("no reason") };
+    assert_eq!((why.reason, why.sent.len()), (Reason::NotPermitted, 0));
+    assert_eq!(bot.journal.prepared(MessageId(question.id.0)).unwrap(), None);
+    assert!(bot.journal.unfinished().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_photo_that_is_too_large_after_all_leaves_the_text() {
+    let scene = Scene::with("", |_| Line::photo("here", "a cat")).await;
+    for (status, code) in [(413, 0), (400, 40005)] {
+        let refused = RestFault::Refused(status, code, "Request entity too large");
+        scene.world.faults().plan(SEND, 1, refused);
+        let (question, reply) = scene.ask("@bot show me").await;
+        assert_eq!(reply.content, format!("here\n{}", wording::photo_not_taken()));
+        assert!(matches!(scene.bot.outcome(&question).await, Outcome::Answer(_)));
+    }
+}
+
+#[tokio::test]
+async fn when_the_rest_of_a_reply_is_refused_the_person_is_told_and_what_was_sent_is_kept() {
+    let long = "All work and no play makes Jack a dull boy. ".repeat(60);
+    let scene = Scene::with("", move |_| Line::text(&long)).await;
+    let (question, _) = {
+        scene.world.faults().plan(SEND, 1, RestFault::Stalled(Duration::from_millis(300)));
+        let question = scene.ann.says(&scene.channel, "@bot tell me a story");
+        let reply = scene.world.wait_for_reply(&question).await;
+        let refused = RestFault::Refused(400, 20009, "Explicit content");
+        scene.world.faults().plan(SEND, 1, refused);
+        (question, reply)
+    };
+    let said = scene.world.wait_for_messages(&scene.channel, 2).await;
+    assert!(said[0].content.ends_with("boy."));
+    assert_eq!(said[1].content, wording::rest_not_taken());
+    let Outcome::Answer(answer) = scene.bot.outcome(&question).await else { panic!("lost") };
+    assert_eq!(answer.sent, [MessageId(said[0].id.0), MessageId(said[1].id.0)]);
+}
+
+#[tokio::test]
+async fn a_journal_that_can_t_be_written_stops_the_bot_and_loses_nothing() {
+    let scene = Scene::with("", |_| Line::photo("here", "a cat")).await;
+    let Scene { world, channel, ann, bot } = scene;
+    let blobs = bot.folder().join("blobs");
+    std::fs::remove_dir_all(&blobs).unwrap();
+    std::fs::write(&blobs, "in the way").unwrap();
+    let question = ann.says(&channel, "@bot show me");
+    let (error, folder) = bot.ends().await;
+    assert!(error.to_string().contains("see that store.directory can be written"), "{error}");
+    assert!(world.replies_to(&question).is_empty(), "nothing is sent that can't be kept");
+
+    std::fs::remove_file(&blobs).unwrap();
+    let again = Bot::start(&world, folder, "", |_| Line::photo("here", "a cat")).await;
+    world.wait_for_reply(&question).await;
+    assert!(matches!(again.outcome(&question).await, Outcome::Answer(_)));
+    again.stop().await;
 }
 
 /// The error with which the daemon ends at once.

@@ -122,6 +122,13 @@ impl Errand {
         {
             return Ok(ending);
         }
+        // Before anything is read or downloaded for it.
+        if let Err(refusal) = self.house.engine.room(self.origin()) {
+            return match turned_away(refusal) {
+                Worked::Instead(reason, sentence) => self.explain(reason, sentence).await,
+                _ => Ok(Ending::Postponed),
+            };
+        }
         let typing = Typing::start(&self.house.rest, self.channel());
         let Some(context) = self.context().await? else {
             return Ok(self.withdraw().await?);
@@ -224,22 +231,19 @@ impl Errand {
         let pictures =
             context.photos.iter().map(|(id, looked)| (*id, Arc::clone(&looked.pixels))).collect();
         let dialogue = assemble(&context.messages, &house.me, &pictures);
+        let work = Work::Reply(house.request(dialogue, self.id(), photos));
+        match house.engine.submit(self.origin(), work) {
+            Ok(job) => self.follow(job).await,
+            Err(refusal) => turned_away(refusal),
+        }
+    }
+
+    fn origin(&self) -> Origin {
         let request = &self.question.request;
-        let origin = Origin {
+        Origin {
             guild: request.guild.map(|guild| guild.0),
             channel: request.channel.0,
             person: request.asker.0,
-        };
-        let work = Work::Reply(house.request(dialogue, self.id(), photos));
-        match house.engine.submit(origin, work) {
-            Ok(job) => self.follow(job).await,
-            Err(Refusal::QueueFull { waiting }) => {
-                Worked::Instead(Reason::Overloaded, wording::queue_full(waiting))
-            }
-            Err(Refusal::PersonLimit { waiting }) => {
-                Worked::Instead(Reason::Overloaded, wording::person_limit(waiting))
-            }
-            Err(Refusal::Stopping) => Worked::Stopped,
         }
     }
 
@@ -295,6 +299,7 @@ impl Errand {
 
     /// Tells the person why there is no reply, and records that.
     async fn explain(&self, reason: Reason, sentence: String) -> Result<Ending, Halt> {
+        self.question.begun.store(true, Ordering::Relaxed);
         let note = note(self.addressee(), sentence);
         let sent = self.house.rest.send(self.channel(), &note).await.map_err(Halt::Unsent)?;
         Ok(self.record_explanation(reason, vec![MessageId(sent)]).await?)
@@ -376,6 +381,19 @@ impl Errand {
             }
             Err(_) => Ok(Ending::Postponed),
         }
+    }
+}
+
+/// What follows from the engine's refusal.
+fn turned_away(refusal: Refusal) -> Worked {
+    match refusal {
+        Refusal::QueueFull { waiting } => {
+            Worked::Instead(Reason::Overloaded, wording::queue_full(waiting))
+        }
+        Refusal::PersonLimit { waiting } => {
+            Worked::Instead(Reason::Overloaded, wording::person_limit(waiting))
+        }
+        Refusal::Stopping => Worked::Stopped,
     }
 }
 

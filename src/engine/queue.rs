@@ -37,6 +37,12 @@ impl<K, V> Default for Rotation<K, V> {
     }
 }
 
+impl<K: PartialEq, V> Rotation<K, V> {
+    fn get(&self, key: &K) -> Option<&V> {
+        self.0.iter().find(|(have, _)| have == key).map(|(_, lane)| lane)
+    }
+}
+
 impl<K: PartialEq, V: Lane + Default> Rotation<K, V> {
     fn entry(&mut self, key: K) -> &mut V {
         let place = self.0.iter().position(|(have, _)| *have == key).unwrap_or_else(|| {
@@ -122,15 +128,24 @@ impl<T> FairQueue<T> {
         self.len
     }
 
-    pub(super) fn push(&mut self, origin: Origin, item: T) -> Result<(), Full> {
+    /// Whether one more would be taken.
+    pub(super) fn room(&self, origin: Origin) -> Result<(), Full> {
         if self.len >= self.limits.waiting_max {
             return Err(Full::Queue);
         }
-        let lane = self.guilds.entry(origin.guild).entry(origin.channel).entry(origin.person);
-        if lane.len() >= self.limits.waiting_per_person_max {
-            return Err(Full::Person(lane.len()));
+        let channels = self.guilds.get(&origin.guild);
+        let people = channels.and_then(|channels| channels.get(&origin.channel));
+        let waiting = people.and_then(|people| people.get(&origin.person)).map_or(0, VecDeque::len);
+        if waiting >= self.limits.waiting_per_person_max {
+            return Err(Full::Person(waiting));
         }
-        lane.push_back(item);
+        Ok(())
+    }
+
+    pub(super) fn push(&mut self, origin: Origin, item: T) -> Result<(), Full> {
+        self.room(origin)?;
+        let people = self.guilds.entry(origin.guild).entry(origin.channel);
+        people.entry(origin.person).push_back(item);
         self.len += 1;
         Ok(())
     }
@@ -193,7 +208,9 @@ mod tests {
         let mut queue = queue(3, 2);
         queue.push(origin(1, 1, 1), "a").unwrap();
         queue.push(origin(1, 1, 1), "b").unwrap();
+        assert_eq!(queue.room(origin(1, 1, 1)), Err(Full::Person(2)));
         assert_eq!(queue.push(origin(1, 1, 1), "c"), Err(Full::Person(2)));
+        assert_eq!(queue.room(origin(1, 1, 2)), Ok(()));
         queue.push(origin(1, 1, 2), "d").unwrap();
         assert_eq!(queue.push(origin(5, 5, 5), "e"), Err(Full::Queue));
         assert_eq!(drain(&mut queue), ["a", "d", "b"]);

@@ -37,6 +37,26 @@ struct State {
     stopping: bool,
 }
 
+impl State {
+    /// Cancelled work gives its place away.
+    fn drop_cancelled(&mut self) {
+        self.queue.retain(|waiting| {
+            let keep = !waiting.is_cancelled();
+            if !keep {
+                waiting.say(Event::Cancelled);
+            }
+            keep
+        });
+    }
+
+    fn refusal(&self, full: &Full) -> Refusal {
+        match full {
+            Full::Queue => Refusal::QueueFull { waiting: self.queue.len() },
+            Full::Person(waiting) => Refusal::PersonLimit { waiting: *waiting },
+        }
+    }
+}
+
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
@@ -110,6 +130,16 @@ impl Engine {
         state.queue.len() + usize::from(state.running)
     }
 
+    /// Whether work from there would be taken now, so that nothing is made ready in vain.
+    pub fn room(&self, origin: Origin) -> Result<(), Refusal> {
+        let mut state = self.inner.shared.lock();
+        state.drop_cancelled();
+        if state.stopping {
+            return Err(Refusal::Stopping);
+        }
+        state.queue.room(origin).map_err(|full| state.refusal(&full))
+    }
+
     /// Puts work into the queue.
     pub fn submit(&self, origin: Origin, work: Work) -> Result<Job, Refusal> {
         let (events, receiver) = mpsc::unbounded_channel();
@@ -119,21 +149,11 @@ impl Engine {
         if state.stopping {
             return Err(Refusal::Stopping);
         }
-        state.queue.retain(|waiting| {
-            let keep = !waiting.is_cancelled();
-            if !keep {
-                waiting.say(Event::Cancelled);
-            }
-            keep
-        });
+        state.drop_cancelled();
         let ahead = state.queue.len() + usize::from(state.running);
         let accepted = events.clone();
         let pushed = state.queue.push(origin, Waiting { work, events, cancelled });
-        match pushed {
-            Ok(()) => {}
-            Err(Full::Queue) => return Err(Refusal::QueueFull { waiting: state.queue.len() }),
-            Err(Full::Person(waiting)) => return Err(Refusal::PersonLimit { waiting }),
-        }
+        pushed.map_err(|full| state.refusal(&full))?;
         // Sent under the lock, so that it comes before anything the worker says.
         let _ = accepted.send(Event::Accepted { ahead });
         drop(state);

@@ -163,7 +163,7 @@ async fn a_kill_in_the_middle_of_a_reply_loses_nothing_and_repeats_nothing() {
     answer_in(&journal, &second);
     let (pieces, sent) = answer_in(&journal, &first);
     assert_eq!(sent, [MessageId(reply.id.0)]);
-    // The picture was drawn again from the same seed for the record: it is the one that was sent.
+    // The picture was kept before it was sent: it is the one that was sent.
     let drawn = pieces.into_iter().find_map(|piece| match piece {
         Piece::Photo { photo, caption } => Some((photo, caption)),
         Piece::Text(_) => None,

@@ -276,15 +276,15 @@ async fn nothing_is_kept_of_a_reply_whose_question_is_deleted_while_it_is_sent()
 
 #[tokio::test]
 async fn a_model_that_writes_small_print_is_not_taken_for_the_bot_speaking_of_itself() {
-    let scene = Scene::with("", |_| Line::text("-# psst\nhello")).await;
+    let scene = Scene::with("", |_| Line::text("hello\n-# psst")).await;
     let (question, reply) = scene.ask("@bot whisper").await;
-    assert_eq!(reply.content, "\\-# psst\nhello");
+    assert_eq!(reply.content, "hello\n\\-# psst");
     assert!(matches!(scene.bot.outcome(&question).await, Outcome::Answer(_)));
     scene.ask("@bot what did you say?").await;
     insta::assert_snapshot!(told(&scene.bot.stage.asked()[1]), @"
     B: whisper
-    A: -# psst
-    hello
+    A: hello
+    -# psst
     B: what did you say?
     ");
 }

@@ -160,7 +160,11 @@ async fn a_full_queue_and_a_model_that_fails_are_explained() {
         a_moment().await;
     }
     let turned_away = waiting.pop().unwrap();
+    let read = world.requests(READ).len();
     assert_eq!(world.wait_for_reply(&turned_away).await.content, wording::queue_full(4));
+    let asked = world.person("eve").says(channel, "@bot go");
+    assert_eq!(world.wait_for_reply(&asked).await.content, wording::queue_full(4));
+    assert_eq!(world.requests(READ).len(), read, "nothing is read in vain");
     bot.stage.release();
     for question in waiting.iter().chain([&running]) {
         assert_eq!(world.wait_for_reply(question).await.content, "hello");

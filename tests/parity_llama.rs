@@ -3,6 +3,8 @@
 //! The references come from `tests/parity/llama.py`: fresh ones below `$SHUTTERBUG_PARITY` where
 //! that is set, and otherwise the frozen ones of `tests/fixtures`.
 
+mod set_aside;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use shutterbug::llama_vision::{
     Written, cross_attention_mask,
 };
 use shutterbug::nn::{Adapter, Lora};
-use shutterbug::torch::{Compute, Generator, Weights};
+use shutterbug::torch::{Checkpoint, Compute, Generator, Weights};
 use tch::{Device, Kind, Tensor};
 
 const MODELS: [&str; 3] = ["grouped", "separate", "shared"];
@@ -292,6 +294,30 @@ fn adapters_change_logits_and_receive_gradients_as_in_the_reference() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn no_tensor_could_be_missing_unnoticed() {
+    for reference in Reference::all() {
+        let dir = root().join(reference.name);
+        let checkpoint = Checkpoint::open(&dir, LlamaVision::STEM).unwrap();
+        let weights = Weights::trainable(checkpoint, Compute::CPU, &[""]);
+        let model = LlamaVision::from_weights(&weights, Config::read(&dir).unwrap()).unwrap();
+        let (index, case) = reference.cases().find(|(_, case)| !case.tiles.is_empty()).unwrap();
+        let photos = reference.photos(index);
+        let seen = tch::no_grad(|| model.perceive(&photos, None));
+        set_aside::every_tensor_matters(
+            reference.name,
+            &weights.tensors(),
+            |_| false,
+            |name| {
+                // What the decoder holds changes nothing of what was seen.
+                let again = !name.starts_with("language_model.");
+                let seen = if again { model.perceive(&photos, None) } else { seen.clone() };
+                vec![model.logits(&[Prompt { ids: &case.ids, photos: &seen }], None)]
+            },
+        );
     }
 }
 

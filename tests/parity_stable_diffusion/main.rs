@@ -6,6 +6,9 @@
 
 mod case;
 mod loading;
+mod matters;
 mod sampling;
+#[path = "../set_aside/mod.rs"]
+mod set_aside;
 mod shapes;
 mod values;

@@ -234,3 +234,43 @@ fn the_model_s_own_adapter_is_used_unless_told_otherwise() {
     let named = place.path("model/adapter");
     assert_eq!(run(&["--adapter", named.to_str().unwrap()]), (adapter, tokens));
 }
+
+#[test]
+fn the_published_models_bench_runs_at_a_tiny_size() {
+    let figures = |options: &[&str]| -> Value {
+        let output = shutterbug()
+            .args(["bench", "published", "--size", "tiny", "--device", "cpu"])
+            .args(["--prompt-tokens", "8", "--new-tokens", "4", "--steps", "2"])
+            .args(options)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let with_t5 = figures(&[]);
+    assert!(with_t5["runs_on"].as_str().unwrap().starts_with("the CPU in float32"));
+    for (part, figure) in [
+        ("talk", "prefill_s"),
+        ("talk", "tokens_per_s"),
+        ("talk", "bandwidth_share"),
+        ("talk", "bytes_max"),
+        ("talk", "beside_weights_bytes_reckoned"),
+        ("draw", "picture_s"),
+        ("draw", "bytes_max"),
+        ("draw", "beside_weights_bytes_reckoned"),
+    ] {
+        assert!(with_t5[part][figure].as_f64().unwrap() > 0.0, "{part} {figure}");
+    }
+    assert_eq!(
+        (with_t5["draw"]["width"].clone(), with_t5["draw"]["height"].clone()),
+        (64.into(), 64.into())
+    );
+    // 16 patches beside the text: with T5 its 256 positions, without it a single one of zeros.
+    let keys = |figures: &Value, count: usize| {
+        figures["draw"]["attention"].to_string().contains(&format!("keys [2, 4, {count}, 16]"))
+    };
+    assert!(keys(&with_t5, 16 + 77 + 256), "{with_t5}");
+    let without = figures(&["--without-t5", "--precision", "bfloat16"]);
+    assert!(keys(&without, 16 + 77 + 1), "{without}");
+    assert!(!with_t5["talk"]["attention"].as_array().unwrap().is_empty());
+}

@@ -5,6 +5,7 @@
 mod draw;
 mod memory;
 mod published;
+mod sizes;
 mod talk;
 
 use std::str::FromStr;

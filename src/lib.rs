@@ -35,7 +35,8 @@
 //! Staying:
 //! * [`journal`]: what was said and answered, and how it is forgotten; the only user of the
 //!   workspace's record store, `migrations-free-store`.
-//! * [`data`]: dialogues in files: our JSON Lines, PhotoChat.
+//! * [`data`]: dialogues to learn from: our JSON Lines, PhotoChat, DialogCC, and the pocket world,
+//!   whose photos are drawn and whose truth is known.
 //! * [`telemetry`]: the log.
 //!
 //! Not here yet: `evaluation`, `promotion`, `scheduling`, and the local door, `console`.

@@ -4,15 +4,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use shutterbug::data::read_photochat;
-use shutterbug::dialogue::{Dialogue, Element, Speaker, Turn};
+use shutterbug::data::{Example, ExampleElement, PhotoFolder, Picture, read_photochat};
+use shutterbug::dialogue::{Dialogue, Element, Pixels, Speaker, Turn};
 use shutterbug::prompt::{Budget, Closing, Prompt, PromptBuilder, SpanKind};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn dialogues() -> Vec<Dialogue> {
+fn examples() -> Vec<Example> {
     let folder = std::env::var_os("SHUTTERBUG_PHOTOCHAT")
         .map_or_else(|| root().join("tests/fixtures/photochat"), PathBuf::from);
     let mut files: Vec<PathBuf> = fs::read_dir(&folder)
@@ -22,11 +22,23 @@ fn dialogues() -> Vec<Dialogue> {
         .collect();
     files.sort();
     assert!(!files.is_empty(), "{} holds no JSON file", folder.display());
-    let read = |file: &PathBuf| read_photochat(&fs::read_to_string(file).unwrap()).unwrap();
-    let dialogues: Vec<Dialogue> =
-        files.iter().flat_map(read).map(|photochat| photochat.dialogue).collect();
-    println!("{} dialogues from {}", dialogues.len(), folder.display());
-    dialogues
+    let examples: Vec<Example> = files.iter().flat_map(|file| read(file)).collect();
+    println!("{} dialogues from {}", examples.len(), folder.display());
+    examples
+}
+
+fn read(file: &Path) -> Vec<Example> {
+    let stem = file.file_stem().unwrap().to_str().unwrap();
+    let mut examples = Vec::new();
+    let reader = fs::File::open(file).unwrap();
+    let take = |example: Result<Example, _>| examples.push(example.unwrap());
+    read_photochat(reader, stem, &PhotoFolder::new(None), take).unwrap();
+    examples
+}
+
+fn dialogues() -> Vec<Dialogue> {
+    let nowhere = |_: &Path| Err::<Pixels, _>("there are no photos");
+    examples().iter().map(|example| example.dialogue(nowhere).unwrap()).collect()
 }
 
 /// Every context that ends with B's turn, as the bot would meet them one after another.
@@ -114,8 +126,31 @@ fn a_small_budget_keeps_the_newest_turns() {
 
 #[test]
 fn the_sample_is_the_real_form() {
-    let text = fs::read_to_string(Path::new(&root()).join("tests/fixtures/photochat/sample.json"));
-    let read = read_photochat(&text.unwrap()).unwrap();
-    assert_eq!(read[0].persona.as_deref(), Some("The photo has your sister Mara."));
-    assert_eq!((read[0].photo_id.as_deref(), read[1].photo_id.as_deref()), (Some("17"), None));
+    let examples = read(&root().join("tests/fixtures/photochat/sample.json"));
+    assert_eq!(examples[0].persona.as_deref(), Some("The photo has your sister Mara."));
+    let id = |example: &Example| example.photos().next().unwrap().2.photo_id.clone();
+    assert_eq!((id(&examples[0]).as_deref(), id(&examples[1]).as_deref()), (Some("17"), None));
+}
+
+#[test]
+fn every_dialogue_is_imported_with_all_that_it_says() {
+    let mut ids = std::collections::HashSet::new();
+    for example in examples() {
+        assert!(ids.insert(example.id.clone()), "{} twice", example.id);
+        let mut photos = 0;
+        for (turn, speaker, photo) in example.photos() {
+            photos += 1;
+            assert_eq!(speaker, Speaker::A, "{} turn {turn}", example.id);
+            assert_eq!(photo.picture, Picture::Missing);
+            let caption = photo.caption.as_deref().unwrap();
+            assert!(caption.starts_with("Objects in the photo: "), "{caption}");
+            assert!(photo.photo_url.as_deref().unwrap().starts_with("https://"));
+        }
+        assert_eq!(photos, 1, "{}", example.id);
+        let said = |element: &ExampleElement| match element {
+            ExampleElement::Utterance(text) => !text.is_empty(),
+            ExampleElement::Photo(_) => true,
+        };
+        assert!(example.turns().iter().flat_map(|turn| &turn.elements).all(said));
+    }
 }

@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "systems",
         &["dialogue", "llama_vision", "nn", "prompt", "stable_diffusion", "tokens", "torch"],
     ),
-    ("data", &["dialogue"]),
+    ("data", &["dialogue", "imaging"]),
     ("engine", &["dialogue", "systems"]),
     ("journal", &["dialogue"]),
     ("config", &[]),

@@ -9,17 +9,22 @@
 //!
 //! Speaker A is the bot, B the person. A photo may carry a `caption`; one that A shared should.
 //! Paths are relative to the file's folder.
+//!
+//! Datasets add what they know: a dialogue's `persona` and `truth`; a photo's `photo_id` and
+//! `photo_url`, `"drawn": true` where it was drawn in place of a missing one, and `"missing": true`
+//! instead of a path where there is none.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::dialogue::{Dialogue, Element, Photo, Pixels, Reply, Speaker};
+use super::example::{Example, ExampleElement, ExamplePhoto, PhotoFileError, Picture};
+use super::pocket::Truth;
+use crate::dialogue::{Dialogue, Element, Pixels, Reply, Speaker};
 
-/// One line, understood.
+/// One line that wants a reply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// The dialogue's name; replies and files are named by it.
@@ -31,6 +36,9 @@ pub struct Record {
 /// Why a line can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
+    /// Not UTF-8.
+    #[error("not UTF-8")]
+    Utf8(#[source] std::str::Utf8Error),
     /// Not JSON, or not of this form.
     #[error("not a dialogue")]
     Malformed(#[source] serde_json::Error),
@@ -39,6 +47,9 @@ pub enum LineError {
         "the id {0:?} can't name a file: use letters, digits, `.`, `_` and `-`, and no leading dot"
     )]
     Id(String),
+    /// Another line of the file has the id.
+    #[error("the id {0:?} was there before")]
+    Repeated(String),
     /// An element is neither text nor photo, or both.
     #[error("turn {turn}, element {element}: give either `text` or `photo`")]
     Element {
@@ -47,42 +58,51 @@ pub enum LineError {
         /// Counted from 1.
         element: usize,
     },
+    /// A photo is said to be missing and given, or drawn and not given.
+    #[error("turn {turn}, element {element}: `missing` goes without `photo`, and `drawn` with it")]
+    Marks {
+        /// Counted from 1.
+        turn: usize,
+        /// Counted from 1.
+        element: usize,
+    },
+    /// There is nothing in it.
+    #[error("there is no turn")]
+    Empty,
     /// There is nothing to answer.
     #[error("the last turn must be B's, and not empty")]
     NothingToAnswer,
     /// A photo can't be read or decoded.
-    #[error("{path}")]
-    Photo {
-        /// As written in the line, below the file's folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
+    #[error(transparent)]
+    Photo(#[from] PhotoFileError),
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
     id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    persona: Option<String>,
     turns: Vec<LineTurn>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    truth: Option<Truth>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LineTurn {
     speaker: LineSpeaker,
     elements: Vec<LineElement>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 enum LineSpeaker {
     A,
     B,
 }
 
 #[derive(Serialize, Deserialize, Default)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 struct LineElement {
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
@@ -90,53 +110,136 @@ struct LineElement {
     photo: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     caption: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    photo_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    photo_url: Option<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    drawn: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    missing: bool,
 }
 
-/// Reads one line. `load` turns a photo's path (already joined to `folder`) into pixels.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Reads one line that wants a reply. `load` turns a photo's path (already joined to `folder`) into
+/// pixels.
 pub fn read_line<E: Into<Box<dyn Error + Send + Sync>>>(
     line: &str,
     folder: &Path,
     load: impl Fn(&Path) -> Result<Pixels, E>,
 ) -> Result<Record, LineError> {
+    let example = parse(line, folder)?;
+    match example.turns().last() {
+        Some(turn) if turn.speaker == Speaker::B => {
+            let dialogue = example.dialogue(load)?;
+            Ok(Record { id: example.id, dialogue })
+        }
+        _ => Err(LineError::NothingToAnswer),
+    }
+}
+
+/// Reads one line as an example. Photos are not looked for; their paths are joined to `folder`.
+pub fn read_example(line: &str, folder: &Path) -> Result<Example, LineError> {
+    let example = parse(line, folder)?;
+    if example.turns().is_empty() { Err(LineError::Empty) } else { Ok(example) }
+}
+
+fn parse(line: &str, folder: &Path) -> Result<Example, LineError> {
     let line: Line = serde_json::from_str(line).map_err(LineError::Malformed)?;
     if !names_a_file(&line.id) {
         return Err(LineError::Id(line.id));
     }
-    let mut dialogue = Dialogue::default();
+    let mut example = Example::new(line.id);
+    example.persona = line.persona;
+    example.truth = line.truth;
     for (turn_index, turn) in line.turns.into_iter().enumerate() {
         let mut elements = Vec::new();
         for (element_index, element) in turn.elements.into_iter().enumerate() {
+            let (turn, place) = (turn_index + 1, element_index + 1);
             elements.push(match element {
-                LineElement { text: Some(text), photo: None, caption: None } => {
-                    Element::Utterance(text)
+                LineElement {
+                    text: Some(text),
+                    photo: None,
+                    caption: None,
+                    photo_id: None,
+                    photo_url: None,
+                    drawn: false,
+                    missing: false,
+                } => ExampleElement::Utterance(text),
+                LineElement { text: None, photo, caption, photo_id, photo_url, drawn, missing }
+                    if photo.is_some() || missing || drawn =>
+                {
+                    let picture = match (photo, drawn, missing) {
+                        (Some(path), false, false) => Picture::File(folder.join(path)),
+                        (Some(path), true, false) => Picture::Drawn(folder.join(path)),
+                        (None, false, true) => Picture::Missing,
+                        _ => return Err(LineError::Marks { turn, element: place }),
+                    };
+                    ExampleElement::Photo(ExamplePhoto { picture, caption, photo_id, photo_url })
                 }
-                LineElement { text: None, photo: Some(path), caption } => {
-                    let path = folder.join(path);
-                    let pixels = load(&path)
-                        .map_err(|source| LineError::Photo { path, source: source.into() })?;
-                    Element::Photo(Photo { pixels: Some(Arc::new(pixels)), caption })
-                }
-                _ => {
-                    return Err(LineError::Element {
-                        turn: turn_index + 1,
-                        element: element_index + 1,
-                    });
-                }
+                _ => return Err(LineError::Element { turn, element: place }),
             });
         }
         let speaker = match turn.speaker {
             LineSpeaker::A => Speaker::A,
             LineSpeaker::B => Speaker::B,
         };
-        dialogue.push(speaker, elements);
+        example.push(speaker, elements);
     }
-    match dialogue.turns().last() {
-        Some(turn) if turn.speaker == Speaker::B => Ok(Record { id: line.id, dialogue }),
-        _ => Err(LineError::NothingToAnswer),
-    }
+    Ok(example)
 }
 
-fn names_a_file(id: &str) -> bool {
+/// One line of an example, for a file in `folder`: paths below it are written relative to it.
+///
+/// # Errors
+/// If a path is not UTF-8.
+///
+/// # Panics
+/// If a picture is in memory only: write it to a file first, as [`super::ExampleWriter`] does.
+pub fn example_line(example: &Example, folder: &Path) -> serde_json::Result<Value> {
+    let element = |element: &ExampleElement| match element {
+        ExampleElement::Utterance(text) => {
+            LineElement { text: Some(text.clone()), ..LineElement::default() }
+        }
+        ExampleElement::Photo(photo) => {
+            let relative = |path: &PathBuf| path.strip_prefix(folder).unwrap_or(path).to_owned();
+            let path = match &photo.picture {
+                Picture::File(path) | Picture::Drawn(path) => Some(relative(path)),
+                Picture::Missing => None,
+                Picture::Decoded(_) => panic!("a picture in memory has no path"),
+            };
+            LineElement {
+                text: None,
+                drawn: matches!(photo.picture, Picture::Drawn(_)),
+                missing: path.is_none(),
+                photo: path,
+                caption: photo.caption.clone(),
+                photo_id: photo.photo_id.clone(),
+                photo_url: photo.photo_url.clone(),
+            }
+        }
+    };
+    let turns = example.turns().iter().map(|turn| LineTurn {
+        speaker: match turn.speaker {
+            Speaker::A => LineSpeaker::A,
+            Speaker::B => LineSpeaker::B,
+        },
+        elements: turn.elements.iter().map(element).collect(),
+    });
+    let line = Line {
+        id: example.id.clone(),
+        persona: example.persona.clone(),
+        turns: turns.collect(),
+        truth: example.truth.clone(),
+    };
+    serde_json::to_value(line)
+}
+
+pub(super) fn names_a_file(id: &str) -> bool {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
     !id.is_empty() && id.len() <= 128 && !id.starts_with('.') && id.chars().all(plain)
 }
@@ -152,9 +255,9 @@ pub fn reply_line(id: &str, reply: &Reply, photos: &[PathBuf]) -> Value {
                 LineElement { text: Some(text.clone()), ..LineElement::default() }
             }
             Element::Photo(photo) => LineElement {
-                text: None,
                 photo: photos.next().cloned(),
                 caption: photo.caption.clone(),
+                ..LineElement::default()
             },
         })
         .collect();
@@ -189,9 +292,10 @@ pub fn error_line(number: usize, error: &dyn Error) -> Value {
 #[cfg(test)]
 mod tests {
     use std::io;
+    use std::sync::Arc;
 
     use super::*;
-    use crate::dialogue::{Timings, Turn};
+    use crate::dialogue::{Photo, Timings, Turn};
 
     fn grey() -> Pixels {
         Pixels { width: 1, height: 1, rgb: vec![128; 3] }

@@ -2,27 +2,17 @@
 //!
 //! The files hold addresses of photos, not the photos. User 0, who sends the photo, is A.
 
-use serde::Deserialize;
+use std::io::Read;
 
-use crate::dialogue::{Dialogue, Element, Photo, Speaker};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::example::{Example, ExampleElement, ExamplePhoto, Picture};
+use super::import::{ImportError, PhotoFolder, file_name_of, for_each_element};
+use crate::dialogue::Speaker;
 
 /// What a description may begin with: who of the sender's people is in the photo.
 const PERSONA: &str = "The photo has your ";
-
-/// One dialogue.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PhotoChat {
-    /// Counts from 0 in every file: a key only together with the file's name.
-    pub dialogue_id: u64,
-    /// What was said; photos have the description as their caption, and no pixels.
-    pub dialogue: Dialogue,
-    /// Whom the photo shows, such as "The photo has your brother Darwin."
-    pub persona: Option<String>,
-    /// The photo's number, which older revisions lack.
-    pub photo_id: Option<String>,
-    /// Where the photo was.
-    pub photo_url: String,
-}
 
 #[derive(Deserialize)]
 struct Stored {
@@ -30,6 +20,7 @@ struct Stored {
     dialogue_id: u64,
     photo_description: String,
     photo_url: String,
+    /// Older revisions lack it.
     #[serde(default)]
     photo_id: Option<StoredId>,
 }
@@ -48,34 +39,45 @@ enum StoredId {
     Number(u64),
 }
 
-/// Reads a file's text.
-pub fn read_photochat(text: &str) -> Result<Vec<PhotoChat>, serde_json::Error> {
-    let stored: Vec<Stored> = serde_json::from_str(text)?;
-    Ok(stored.into_iter().map(PhotoChat::from).collect())
+/// Hands over the dialogues of a file, in order. `dialogue_id` counts from 0 in every file, so ids
+/// are `STEM-dialogue_id`. The caption of a photo is its description without the persona, which the
+/// example keeps apart; all photos of a dialogue are the one that its description is about. A photo
+/// that `photos` lacks is [`Picture::Missing`].
+///
+/// # Errors
+/// Where the file stops to be a JSON list; a dialogue that can't be used is handed over as such.
+pub fn read_photochat(
+    reader: impl Read,
+    stem: &str,
+    photos: &PhotoFolder,
+    mut take: impl FnMut(Result<Example, ImportError>),
+) -> Result<(), serde_json::Error> {
+    for_each_element(reader, |element| take(example(element, stem, photos)))
 }
 
-impl From<Stored> for PhotoChat {
-    fn from(stored: Stored) -> Self {
-        let (persona, caption) = split_persona(&stored.photo_description);
-        let mut dialogue = Dialogue::default();
-        for turn in stored.dialogue {
-            let speaker = if turn.user_id == 0 { Speaker::A } else { Speaker::B };
-            let said = Some(turn.message).filter(|message| !message.is_empty());
-            let photo = Photo { pixels: None, caption: Some(caption.to_owned()) };
-            let shared = turn.share_photo.then_some(Element::Photo(photo));
-            dialogue.push(speaker, said.map(Element::Utterance).into_iter().chain(shared));
-        }
-        Self {
-            dialogue_id: stored.dialogue_id,
-            dialogue,
-            persona: persona.map(str::to_owned),
-            photo_id: stored.photo_id.map(|id| match id {
-                StoredId::Text(id) => id,
-                StoredId::Number(id) => id.to_string(),
-            }),
-            photo_url: stored.photo_url,
-        }
+fn example(element: Value, stem: &str, photos: &PhotoFolder) -> Result<Example, ImportError> {
+    let stored: Stored = serde_json::from_value(element).map_err(ImportError::Malformed)?;
+    let (persona, caption) = split_persona(&stored.photo_description);
+    let photo_id = stored.photo_id.map(|id| match id {
+        StoredId::Text(id) => id,
+        StoredId::Number(id) => id.to_string(),
+    });
+    let names = photo_id.as_deref().into_iter().chain(file_name_of(&stored.photo_url));
+    let photo = ExamplePhoto {
+        picture: photos.find(names).map_or(Picture::Missing, Picture::File),
+        caption: Some(caption.to_owned()).filter(|caption| !caption.is_empty()),
+        photo_id,
+        photo_url: Some(stored.photo_url).filter(|url| !url.is_empty()),
+    };
+    let mut example = Example::new(format!("{stem}-{}", stored.dialogue_id));
+    example.persona = persona.map(str::to_owned);
+    for turn in stored.dialogue {
+        let speaker = if turn.user_id == 0 { Speaker::A } else { Speaker::B };
+        let said = Some(turn.message).filter(|message| !message.is_empty());
+        let shared = turn.share_photo.then(|| ExampleElement::Photo(photo.clone()));
+        example.push(speaker, said.map(ExampleElement::Utterance).into_iter().chain(shared));
     }
+    if example.turns().is_empty() { Err(ImportError::Empty) } else { Ok(example) }
 }
 
 /// Parts "The photo has your brother Darwin. Objects in the photo: …" after the first sentence.
@@ -92,6 +94,12 @@ fn split_persona(description: &str) -> (Option<&str>, &str) {
 mod tests {
     use super::*;
 
+    fn read(text: &str, photos: &PhotoFolder) -> Vec<Result<Example, ImportError>> {
+        let mut read = Vec::new();
+        read_photochat(text.as_bytes(), "dev", photos, |example| read.push(example)).unwrap();
+        read
+    }
+
     #[test]
     fn a_persona_is_kept_apart() {
         assert_eq!(
@@ -104,18 +112,45 @@ mod tests {
 
     #[test]
     fn both_revisions_read_and_the_sender_is_a() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("9.jpg");
+        std::fs::write(&file, b"").unwrap();
         let text = r#"[{"dialogue_id": 3, "photo_id": 9, "photo_url": "u", "photo_description": "a cat",
             "dialogue": [{"message": "hi", "share_photo": false, "user_id": 1},
-                         {"message": "look", "share_photo": true, "user_id": 0}]},
-            {"dialogue_id": 4, "photo_url": "u", "photo_description": "a dog", "dialogue": []}]"#;
-        let read = read_photochat(text).unwrap();
-        assert_eq!(read[0].photo_id.as_deref(), Some("9"));
-        assert_eq!(read[1].photo_id, None);
-        let turns = read[0].dialogue.turns();
-        assert_eq!(turns[0].speaker, Speaker::B);
-        assert_eq!(turns[1].speaker, Speaker::A);
-        let photo = Photo { pixels: None, caption: Some("a cat".to_owned()) };
-        let expected = [Element::Utterance("look".to_owned()), Element::Photo(photo)];
-        assert_eq!(turns[1].elements, expected);
+                         {"message": "look", "share_photo": true, "user_id": 0},
+                         {"message": "", "share_photo": true, "user_id": 0}]},
+            {"dialogue_id": 4, "photo_url": "https://x.org/o.jpg", "photo_description": "a dog",
+            "dialogue": [{"message": "", "share_photo": true, "user_id": 0}]},
+            {"dialogue_id": 5, "photo_url": "u", "photo_description": "a dog",
+            "dialogue": [{"message": "no photo", "share_photo": false, "user_id": 0}]}]"#;
+        let read = read(text, &PhotoFolder::new(Some(folder.path().to_owned())));
+        let first = read[0].as_ref().unwrap();
+        assert_eq!(first.id, "dev-3");
+        let speakers: Vec<Speaker> = first.turns().iter().map(|turn| turn.speaker).collect();
+        assert_eq!(speakers, [Speaker::B, Speaker::A]);
+        let photo = ExamplePhoto {
+            picture: Picture::File(file),
+            caption: Some("a cat".to_owned()),
+            photo_id: Some("9".to_owned()),
+            photo_url: Some("u".to_owned()),
+        };
+        let photo = ExampleElement::Photo(photo);
+        let said = ExampleElement::Utterance("look".to_owned());
+        assert_eq!(first.turns()[1].elements, [said, photo.clone(), photo]);
+        let (_, _, second) = read[1].as_ref().unwrap().photos().next().unwrap();
+        assert_eq!((&second.picture, &second.photo_id), (&Picture::Missing, &None));
+        assert_eq!(read[2].as_ref().unwrap().photos().count(), 0);
+    }
+
+    #[test]
+    fn a_broken_dialogue_leaves_the_rest() {
+        let text = r#"[{"dialogue_id": 0},
+            {"dialogue_id": 1, "photo_url": "", "photo_description": "", "dialogue": []},
+            {"dialogue_id": 2, "photo_url": "", "photo_description": "",
+            "dialogue": [{"message": "hi", "share_photo": false, "user_id": 1}]}]"#;
+        let read = read(text, &PhotoFolder::new(None));
+        assert!(matches!(read[0], Err(ImportError::Malformed(_))));
+        assert!(matches!(read[1], Err(ImportError::Empty)));
+        assert_eq!(read[2].as_ref().unwrap().id, "dev-2");
     }
 }

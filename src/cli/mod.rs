@@ -3,6 +3,7 @@
 //! Machine output goes to stdout, everything else to stderr.
 
 mod bench;
+mod data;
 mod doctor;
 mod draw;
 mod generate;
@@ -41,6 +42,7 @@ enum Command {
     Run(run::Arguments),
     Generate(generate::Arguments),
     Draw(draw::Arguments),
+    Data(data::Arguments),
     Models(models::Arguments),
     Doctor(doctor::Arguments),
     Bench(bench::Arguments),
@@ -84,6 +86,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<Verdict> {
         Command::Run(arguments) => run::run(&arguments, &settings),
         Command::Generate(arguments) => generate::run(&arguments, &settings),
         Command::Draw(arguments) => draw::run(&arguments, &settings),
+        Command::Data(arguments) => data::run(&arguments, &settings),
         Command::Models(arguments) => models::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments, &settings),
         Command::Bench(arguments) => bench::run(&arguments),

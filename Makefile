@@ -46,7 +46,8 @@ lint: $(VENV)/.torch $(VENV)/.lint
 	@if cargo deny fetch db >/dev/null 2>&1; then cargo deny check advisories; \
 	else echo "The advisory database can't be reached: advisories were NOT checked."; fi
 
-# The model against transformers and diffusers, on freshly drawn tiny weights.
+# The model against transformers and diffusers, on freshly drawn tiny weights; then what it wrote
+# against peft and diffusers.
 PARITY_PARTS := bridge llama prompt stable_diffusion systems
 PARITY := $(CURDIR)/target/parity
 PARITY_SEED ?= 1
@@ -54,6 +55,7 @@ parity: $(VENV)/.parity
 	for part in $(PARITY_PARTS); do \
 		TQDM_DISABLE=1 python tests/parity/$$part.py --out $(PARITY)/$$part --seed $(PARITY_SEED) || exit 1; done
 	SHUTTERBUG_PARITY=$(PARITY) cargo test $(PARITY_PARTS:%=--test parity_%)
+	TQDM_DISABLE=1 python tests/parity/systems_check.py --out $(PARITY)/systems
 
 # One dialogue with a real photo through a tiny model of random weights: its words and its picture
 # are noise, but every part of the real one has run.

@@ -17,8 +17,7 @@
 //! * [`prompt`]: dialogues into token ids and image tiles, tokens into text and captions. Plain
 //!   vectors, no tensors.
 //! * [`engine`]: the one thread that owns every tensor, behind a bounded fair queue.
-//! * [`systems`]: what can answer, behind one small trait; the end-to-end model, its directory and
-//!   its adapters.
+//! * [`systems`]: what can answer, behind one small trait; the end-to-end model and its directory.
 //! * [`llama_vision`]: the image perceptron and the text dialogue generator, which decides where a
 //!   photo belongs. Knows nothing of diffusion.
 //! * [`stable_diffusion`]: text encoders, transformer, autoencoder, schedule and sampler. Knows
@@ -30,6 +29,7 @@
 //! * [`nn`]: layers, each written once; [`torch`]: what libtorch needs and tch lacks.
 //!
 //! Learning:
+//! * [`adapters`]: what was learned beside the base weights, in the formats that Python writes.
 //! * [`training`]: objectives, optimizer and schedule, checkpoints; advances by micro-steps.
 //!
 //! Staying:
@@ -41,6 +41,7 @@
 //!
 //! Not here yet: `evaluation`, `promotion`, `scheduling`, and the local door, `console`.
 
+pub mod adapters;
 pub mod bridge;
 pub mod cli;
 pub mod config;

@@ -225,7 +225,7 @@ fn an_adapter_that_does_not_fit_is_refused_by_name() {
     let (_folder, mut system) = system();
     let folder = tempfile::tempdir().unwrap();
     let error = told(&system.add_adapter(folder.path()).unwrap_err());
-    assert!(error.contains("it is no adapter"), "{error}");
+    assert!(error.contains("is no adapter: neither"), "{error}");
 
     let llama = folder.path().join("llama");
     fs::create_dir(&llama).unwrap();

@@ -15,10 +15,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("prompt", &["dialogue", "tokens"]),
     ("llama_vision", &["nn", "tokens", "torch"]),
     ("stable_diffusion", &["nn", "tokens", "torch"]),
+    ("adapters", &["nn", "torch"]),
     ("bridge", &["prompt", "torch"]),
     (
         "systems",
-        &["dialogue", "llama_vision", "nn", "prompt", "stable_diffusion", "tokens", "torch"],
+        &[
+            "adapters",
+            "dialogue",
+            "llama_vision",
+            "nn",
+            "prompt",
+            "stable_diffusion",
+            "tokens",
+            "torch",
+        ],
     ),
     ("data", &["dialogue", "imaging"]),
     ("engine", &["dialogue", "systems"]),
@@ -28,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "training",
         &[
+            "adapters",
             "config",
             "data",
             "dialogue",

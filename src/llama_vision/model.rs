@@ -25,6 +25,10 @@ pub(super) const PHOTOS_AT_ONCE: usize = 4;
 /// Buffers that old files carry.
 const BUFFERS: &[&str] = &["rotary_emb.inv_freq"];
 
+/// What the header of a weights file says, key and value, if the photo tags were trained with all
+/// other rows.
+pub const TRAINED_TAGS: (&str, &str) = ("shutterbug.photo_tags", "trained");
+
 /// Token ids of a prompt and the photos that its `<|image|>` tokens stand for, in order.
 #[derive(Clone, Copy)]
 pub struct Prompt<'a> {
@@ -52,8 +56,9 @@ impl LlamaVision {
     /// Loads a Hugging Face directory of `MllamaForConditionalGeneration`. Every tensor is
     /// consumed.
     ///
-    /// The rows of `tags` in the embedding and in the head become the means of all other rows:
-    /// as reserved tokens they were never trained.
+    /// The rows of `tags` in the embedding and in the head become the means of all other rows: as
+    /// reserved tokens they were never trained. Files that say that theirs were, by
+    /// `TRAINED_TAGS` in their header, keep them.
     pub fn load(dir: &Path, compute: Compute, tags: Option<PhotoTags>) -> Result<Self, LoadError> {
         let config = Config::read(dir)?;
         let rows = config.text.vocabulary;
@@ -65,10 +70,12 @@ impl LlamaVision {
                 reason: format!("the photo tag {tag} is no token of a vocabulary of {rows}"),
             });
         }
-        let weights = Weights::new(Checkpoint::open(dir, Self::STEM)?, compute);
+        let checkpoint = Checkpoint::open(dir, Self::STEM)?;
+        let trained = checkpoint.metadata(TRAINED_TAGS.0) == Some(TRAINED_TAGS.1);
+        let weights = Weights::new(checkpoint, compute);
         let model = Self::from_weights(&weights, config)?;
         weights.finish(BUFFERS)?;
-        if let Some(tags) = tags {
+        if let Some(tags) = tags.filter(|_| !trained) {
             model.neutralise(tags);
         }
         Ok(model)

@@ -174,6 +174,23 @@ impl Adapter {
         parameters
     }
 
+    /// The same adapter over the tensors that `parameters` names as `Adapter::parameters` does;
+    /// `None` if one is not there.
+    pub fn over(&self, parameters: &Parameters) -> Option<Self> {
+        let find = |name: String| parameters.get(&name).map(Tensor::shallow_clone);
+        let layers = self.layers.iter().map(|(name, lora)| {
+            let a = find(format!("{name}.lora_A.weight"))?;
+            let b = find(format!("{name}.lora_B.weight"))?;
+            Some((name.clone(), Lora { a, b, scale: lora.scale }))
+        });
+        let rows = self.rows.iter().map(|(name, rows)| {
+            let rows_kd = find(format!("{name}.token_rows"))?;
+            Some((name.clone(), TokenRows { ids: rows.ids.clone(), rows_kd }))
+        });
+        let (layers, rows) = (layers.collect::<Option<_>>()?, rows.collect::<Option<_>>()?);
+        Some(Self { layers, rows, dropout: self.dropout })
+    }
+
     /// What the layer called `name` makes of `x`, given what its base weights made of it.
     pub(super) fn adapt(&self, name: &str, x: &Tensor, base: Tensor) -> Tensor {
         let updated = match (self.layer(name), self.dropout) {

@@ -11,13 +11,13 @@ use std::time::Instant;
 
 use tch::{Kind, Tensor};
 
-use super::adapters::JointAdapter;
 use super::agreement;
 use super::draw::{Drawer, Order};
 use super::error::ModelError;
 use super::model_directory::ModelDirectory;
 use super::trace::{Trace, ids_tensor};
 use super::{DrawRequest, PhotoSharing, Progress, ReplyRequest, RespondError, System, Watcher};
+use crate::adapters::JointAdapter;
 use crate::dialogue::{Element, Photo, Pixels, Reply, Timings};
 use crate::llama_vision::{
     Generation, GenerationSettings, LlamaVision, PhotoRules, PhotoTiles, Prompt, SeenPhoto,
@@ -26,8 +26,8 @@ use crate::llama_vision::{
 use crate::prompt::{
     self, Budget, CaptionTokenizers, Closing, PromptBuilder, PromptError, ReplyDecoder, Step,
 };
-use crate::stable_diffusion::{Part, StableDiffusion3};
-use crate::torch::{Checkpoint, Compute, Generator};
+use crate::stable_diffusion::StableDiffusion3;
+use crate::torch::{Compute, Generator};
 
 /// Most photos in one reply.
 const PHOTOS_MAX: usize = 4;
@@ -78,9 +78,7 @@ impl EndToEnd {
 
     /// Makes an adapter resident; gives the revision under which requests choose it.
     pub fn add_adapter(&mut self, folder: &Path) -> Result<String, ModelError> {
-        let llama = Checkpoint::open(&self.directory.llama(), LlamaVision::STEM)?.shapes();
-        let transformer = Part::Transformer.open(&self.directory.diffusion())?.shapes();
-        let adapter = JointAdapter::read(folder, &llama, &transformer, self.compute)?;
+        let adapter = JointAdapter::read(folder, &self.directory.bases()?, self.compute)?;
         let revision = adapter.revision.clone();
         self.adapters.insert(revision.clone(), adapter);
         Ok(revision)

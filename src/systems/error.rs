@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::adapters::AdapterError;
 use crate::prompt::{PromptError, PromptLoadError};
 use crate::torch::LoadError;
 
@@ -94,6 +95,9 @@ pub enum ModelError {
         /// The source folder.
         source_folder: PathBuf,
     },
+    /// An adapter can't be used.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
     /// A base's weights can't be opened.
     #[error(transparent)]
     Weights(#[from] LoadError),

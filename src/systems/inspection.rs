@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::adapters::JointAdapter;
 use super::agreement;
 use super::error::ModelError;
 use super::manifest::{MANIFEST, Manifest};
 use super::model_directory::{Bases, ModelDirectory};
+use crate::adapters::JointAdapter;
 use crate::dialogue::{Dialogue, Element, Photo, Pixels, Speaker};
 use crate::llama_vision::{Config, LlamaVision};
 use crate::prompt::{
@@ -16,7 +16,7 @@ use crate::prompt::{
 };
 use crate::stable_diffusion::{Part, PipelineIndex, SchedulerConfig, StableDiffusion3Config};
 use crate::tokens::PhotoTags;
-use crate::torch::{Checkpoint, Compute, LoadError};
+use crate::torch::{Compute, LoadError};
 
 /// One thing that was looked at.
 #[derive(Debug)]
@@ -49,15 +49,14 @@ pub fn inspect(path: &Path, adapter: Option<&Path>) -> Inspection {
     }
     inspection.llama(&llama, tags);
     inspection.diffusion(&diffusion);
-    if inspection.is_sound()
-        && let Some(manifest) = manifest
-    {
-        let agrees = Bases::read(&llama, &diffusion)
-            .and_then(|bases| ModelDirectory { path: path.to_owned(), manifest }.check(&bases));
+    let Some(manifest) = manifest else { return inspection };
+    let directory = ModelDirectory { path: path.to_owned(), manifest };
+    if inspection.is_sound() {
+        let agrees = Bases::read(&llama, &diffusion).and_then(|bases| directory.check(&bases));
         inspection.note(MANIFEST, agrees, |()| "is that of these files".to_owned());
     }
     if let Some(adapter) = adapter {
-        inspection.adapter(adapter, &llama, &diffusion);
+        inspection.adapter(adapter, &directory);
     }
     inspection
 }
@@ -181,11 +180,9 @@ impl Inspection {
         })
     }
 
-    fn adapter(&mut self, adapter: &Path, llama: &Path, diffusion: &Path) {
-        let read = || {
-            let llama = Checkpoint::open(llama, LlamaVision::STEM)?.shapes();
-            let transformer = Part::Transformer.open(diffusion)?.shapes();
-            JointAdapter::read(adapter, &llama, &transformer, Compute::CPU)
+    fn adapter(&mut self, adapter: &Path, directory: &ModelDirectory) {
+        let read = || -> Result<JointAdapter, ModelError> {
+            Ok(JointAdapter::read(adapter, &directory.bases()?, Compute::CPU)?)
         };
         self.note(adapter.display().to_string(), read(), |adapter| {
             format!("is {}, for this model", adapter.revision)

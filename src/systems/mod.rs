@@ -1,7 +1,6 @@
 //! Every system that can hold a photo-sharing dialogue, behind one small trait.
 
 mod abilities;
-mod adapters;
 mod agreement;
 mod convert;
 mod draw;

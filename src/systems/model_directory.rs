@@ -12,7 +12,8 @@
 use std::path::{Path, PathBuf};
 
 use super::error::ModelError;
-use super::manifest::{MANIFEST, Manifest, Perceptron, Sizes};
+use super::manifest::{Base, MANIFEST, Manifest, Perceptron, Sizes};
+use crate::adapters;
 use crate::llama_vision::{self, LlamaVision};
 use crate::stable_diffusion::{Part, StableDiffusion3Config};
 use crate::torch::Checkpoint;
@@ -50,6 +51,20 @@ impl ModelDirectory {
     /// The model's revision, as records keep it.
     pub fn revision(&self) -> String {
         self.manifest.revision()
+    }
+
+    /// What adapters for this model stand on.
+    pub fn bases(&self) -> Result<adapters::Bases, ModelError> {
+        let base = |base: &Base, weights: Checkpoint| adapters::Base {
+            name: base.name.clone(),
+            fingerprint: base.fingerprint.clone(),
+            shapes: weights.shapes(),
+        };
+        let Manifest { llama, diffusion, .. } = &self.manifest;
+        Ok(adapters::Bases {
+            llama: base(llama, Checkpoint::open(&self.llama(), LlamaVision::STEM)?),
+            diffusion: base(diffusion, Part::Transformer.open(&self.diffusion())?),
+        })
     }
 
     /// Holds the manifest against what the bases' own files say.

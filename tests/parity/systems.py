@@ -32,6 +32,7 @@ PHOTO = ROOT / "assets/photos/grace_hopper.jpg"
 TAGS = ("<|reserved_special_token_0|>", "<|reserved_special_token_1|>")
 NEW_TOKENS = 24
 CAPTION_TOKENS = 64
+PHOTOS_MAX = 4
 STEPS = 8
 GUIDANCE = 5.0
 
@@ -107,7 +108,8 @@ def reply(model, ids, images, mask, tags, special, ends, bias):
         first = logits.clone() if first is None else first
         if caption is None:
             logits[banned + [end]] = -torch.inf
-            logits[begin] += bias if room >= 3 and begin not in written else -torch.inf
+            shares = room >= 3 and written.count(begin) < PHOTOS_MAX
+            logits[begin] += bias if shares else -torch.inf
         elif caption >= CAPTION_TOKENS or room <= 1:
             logits[[token for token in range(len(logits)) if token != end]] = -torch.inf
         else:
@@ -144,14 +146,18 @@ def draw(pipeline, caption, latents):
     }
 
 
-def add_adapters(llama, pipeline, folder, generator):
-    """Random updates of the layers that training adapts, saved in both formats."""
+def add_adapters(llama, pipeline, folder, tags, generator):
+    """Random updates of the layers and rows that training adapts, saved in both formats."""
 
     def randomise(module):
         for name, parameter in sorted(module.named_parameters()):
             if "lora_" in name:
                 noise = torch.randn(parameter.shape, generator=generator)
                 parameter.data.copy_(0.3 * noise)
+            elif "trainable_tokens" in name:
+                # They begin as the base's rows.
+                noise = torch.randn(parameter.shape, generator=generator)
+                parameter.data.add_(0.3 * noise)
 
     tuned = get_peft_model(
         llama,
@@ -160,6 +166,7 @@ def add_adapters(llama, pipeline, folder, generator):
             lora_alpha=3,
             target_modules=["q_proj", "k_proj", "v_proj"],
             exclude_modules=r".*vision_model.*",
+            trainable_token_indices={"embed_tokens": list(tags), "lm_head": list(tags)},
         ),
     )
     randomise(tuned)
@@ -216,7 +223,7 @@ def main():
     messages, photos = dialogue(out)
     ids, images, mask = see(llama, tokenizer, messages, photos)
     transformer = pipeline.transformer.config
-    shape = (1, transformer.in_channels, transformer.sample_size, transformer.sample_size)
+    shape = (PHOTOS_MAX, transformer.in_channels, transformer.sample_size, transformer.sample_size)
     latents = torch.randn(shape, generator=generator)
     save_file({"latents": latents}, out / "latents.safetensors")
 
@@ -224,7 +231,7 @@ def main():
     model = llama
     for name in ("base", "adapter"):
         if name == "adapter":
-            model = add_adapters(llama, pipeline, out / "adapter", generator)
+            model = add_adapters(llama, pipeline, out / "adapter", tags, generator)
         # The smallest whole bias that makes this random model share a photo.
         for bias in range(64):
             first, written = reply(model, ids, images, mask, tags, special, ends, bias)
@@ -243,7 +250,7 @@ def main():
             "cross_attention_mask": mask[0],
             "first_logits": first,
             "reply_ids": torch.tensor(written),
-            **draw(pipeline, caption, latents),
+            **draw(pipeline, caption, latents[:1]),
         }
         save_file({key: value.contiguous() for key, value in tensors.items()}, out / f"{name}.safetensors")
     (out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")

@@ -67,16 +67,8 @@ pub fn convert(
             return Err(ModelError::InsideSource { out: out.to_owned(), source_folder });
         }
     }
-    let found = Bases::read(llama, diffusion)?;
-    let manifest = Manifest {
-        name: name_of(out),
-        llama: Base { name: name_of(llama), fingerprint: found.llama },
-        diffusion: Base { name: name_of(diffusion), fingerprint: found.diffusion },
-        tokens: LlamaTokenizer::load(llama, None)?.tags(),
-        sizes: found.sizes,
-        perceptron: found.perceptron,
-        bridge: Bridge::default(),
-    };
+    let names = [out, llama, diffusion].map(name_of);
+    let manifest = describe(names, llama, diffusion)?;
     let parents = Parents::make(out)?;
     let workshop = tempfile::Builder::new()
         .prefix(".shutterbug-convert-")
@@ -90,6 +82,32 @@ pub fn convert(
     fs::rename(&made, out).map_err(ModelError::io(out))?;
     parents.keep();
     Ok(ModelDirectory { path: out.to_owned(), manifest })
+}
+
+/// Writes the manifest of the model directory `path`, whose bases were trained as parts of it, and
+/// calls all three `name`.
+pub fn write_manifest(path: &Path, name: &str) -> Result<ModelDirectory, ModelError> {
+    let names = [name, name, name].map(str::to_owned);
+    describe(names, &path.join("llama"), &path.join("diffusion"))?.write(path)?;
+    ModelDirectory::open(path)
+}
+
+/// The manifest of two bases, with the names of the model and of both of them.
+fn describe(
+    [name, llama_name, diffusion_name]: [String; 3],
+    llama: &Path,
+    diffusion: &Path,
+) -> Result<Manifest, ModelError> {
+    let found = Bases::read(llama, diffusion)?;
+    Ok(Manifest {
+        name,
+        llama: Base { name: llama_name, fingerprint: found.llama },
+        diffusion: Base { name: diffusion_name, fingerprint: found.diffusion },
+        tokens: LlamaTokenizer::load(llama, None)?.tags(),
+        sizes: found.sizes,
+        perceptron: found.perceptron,
+        bridge: Bridge::default(),
+    })
 }
 
 /// The folders above the output, of which those that had to be made are removed again unless they

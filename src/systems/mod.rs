@@ -21,7 +21,7 @@ use crate::dialogue::{Dialogue, Pixels, Redacted, Reply};
 pub use crate::llama_vision::Decoding;
 
 pub use abilities::Abilities;
-pub use convert::{Transfer, convert};
+pub use convert::{Transfer, convert, write_manifest};
 pub use end_to_end::EndToEnd;
 pub use error::ModelError;
 pub use footprint::{Footprint, Share};

@@ -10,13 +10,22 @@
 //! step ([`Draws`]), so that a run that was killed and resumed goes on bit by bit as if nothing
 //! had happened.
 
+mod checkpoint;
 mod draws;
+mod error;
 mod measures;
+mod metrics;
+pub mod objectives;
+mod optimizer;
 mod order;
+mod parts;
+mod pictures;
+pub mod reading;
+pub mod rectified_flow;
 pub mod schedule;
+mod trainer;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::iter::Sum;
 use std::ops::Add;
@@ -24,11 +33,12 @@ use std::path::Path;
 
 use tch::{Kind, Tensor};
 
+pub use crate::torch::Parameters;
 pub use draws::{Draws, Purpose};
+pub use error::{Diagnosis, TrainError};
 pub use measures::{Measure, Measures};
-
-/// Tensors by name.
-pub type Parameters = BTreeMap<String, Tensor>;
+pub use metrics::MetricsLog;
+pub use trainer::{Outcome, Progress, StepReport, Trainer, TrainingRun};
 
 /// What is learned: a model, its data and its loss.
 ///
@@ -57,7 +67,7 @@ pub trait Objective {
     /// micro-batch at all is no error.
     ///
     /// # Errors
-    /// Only where no example of any step could be read.
+    /// If no other step could go better.
     fn prepare(
         &mut self,
         places: &[usize],
@@ -95,7 +105,7 @@ pub struct Batch<M> {
     pub micro_batches: Vec<M>,
     /// What each micro-batch holds, in the same order.
     pub counts: Vec<Counts>,
-    /// Why examples were left out, one sentence each.
+    /// Why examples, or parts of them, were left out, one sentence each.
     pub left_out: Vec<String>,
 }
 

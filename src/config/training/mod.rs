@@ -49,6 +49,8 @@ pub struct Training {
     pub diffusion: Trained,
     /// Where the other stages begin.
     pub begin: Beginning,
+    /// Format of the weights that the other stages write.
+    pub written: WrittenPrecision,
     /// Of every random draw.
     pub seed: u64,
     /// Optimizer steps; `None` counts epochs.
@@ -79,8 +81,6 @@ pub struct Training {
     pub encoders: EncodersLoss,
     /// Section `[checkpoint]`.
     pub checkpoint: CheckpointPolicy,
-    /// Optimizer steps between two lines of metrics; at least 1.
-    pub progress_steps: u64,
     /// All of this as a file.
     pub document: String,
 }
@@ -118,6 +118,15 @@ pub enum Beginning {
     Model,
     /// Initial values, drawn by the seed.
     Nothing,
+}
+
+/// Format of written weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WrittenPrecision {
+    /// As they are trained.
+    Float32,
+    /// Half of the size.
+    Bfloat16,
 }
 
 /// How micro-batches make a step's loss.

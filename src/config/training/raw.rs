@@ -7,7 +7,7 @@ use super::super::settings::{Switch, non_empty, out_of_range, within};
 use super::{
     Accumulation, Beginning, Bridge, BridgeMode, CheckpointPolicy, DiffusionLoss, EncodersLoss,
     GumbelNoise, Lora, OptimizerSettings, Pooling, RateSchedule, Scored, ScoredSpeakers, Stage,
-    StaticMatch, TextEncoders, TextLoss, TokenRows, Trained, Training, VaeLoss,
+    StaticMatch, TextEncoders, TextLoss, TokenRows, Trained, Training, VaeLoss, WrittenPrecision,
 };
 
 #[derive(Deserialize)]
@@ -22,7 +22,6 @@ pub(super) struct Raw {
     vae: RawVae,
     encoders: RawEncoders,
     checkpoint: RawCheckpoint,
-    progress: RawProgress,
 }
 
 #[derive(Deserialize)]
@@ -32,6 +31,7 @@ struct RawTraining {
     language: String,
     diffusion: String,
     begin: String,
+    written: String,
     seed: i64,
     steps: i64,
     epochs: f64,
@@ -128,12 +128,6 @@ struct RawCheckpoint {
     kept: i64,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawProgress {
-    every_steps: i64,
-}
-
 const MANY: i64 = 1_000_000_000_000;
 
 pub(super) fn resolve(raw: Raw, document: String) -> Result<Training, ConfigError> {
@@ -147,6 +141,15 @@ pub(super) fn resolve(raw: Raw, document: String) -> Result<Training, ConfigErro
             &own.begin,
             &[("model", Beginning::Model), ("nothing", Beginning::Nothing)],
             "must be \"model\" or \"nothing\"",
+        )?,
+        written: choice(
+            "training.written",
+            &own.written,
+            &[
+                ("float32", WrittenPrecision::Float32),
+                ("bfloat16", WrittenPrecision::Bfloat16),
+            ],
+            "must be \"float32\" or \"bfloat16\"",
         )?,
         seed: within("training.seed", own.seed, 0, i64::MAX)?,
         steps: Some(within("training.steps", own.steps, 0, MANY)?).filter(|&steps| steps > 0),
@@ -187,7 +190,6 @@ pub(super) fn resolve(raw: Raw, document: String) -> Result<Training, ConfigErro
             every_steps: within("checkpoint.every_steps", raw.checkpoint.every_steps, 1, MANY)?,
             kept: within("checkpoint.kept", raw.checkpoint.kept, 1, 1_000_000)?,
         },
-        progress_steps: within("progress.every_steps", raw.progress.every_steps, 1, MANY)?,
         document,
     })
 }

@@ -1,0 +1,52 @@
+//! What can be learned, an objective a file: the stages of pretraining. The joint objective stands
+//! beside the trait.
+
+mod diffusion;
+mod encoders;
+mod text;
+mod vae;
+
+pub use diffusion::DiffusionObjective;
+pub use encoders::EncodersObjective;
+pub use text::TextObjective;
+pub use vae::VaeObjective;
+
+use std::error::Error;
+
+use crate::config::{Switch, Training};
+use crate::nn::Activations;
+use crate::prompt::{CaptionTokenizers, PromptError};
+use crate::stable_diffusion::{CaptionIds, Part};
+
+use super::TrainError;
+use super::parts::Place;
+
+/// Folder and file stem of a part of the image generator.
+fn place(part: Part) -> Place {
+    let folder = match part {
+        Part::ClipL => "diffusion/text_encoder",
+        Part::ClipG => "diffusion/text_encoder_2",
+        Part::T5 => "diffusion/text_encoder_3",
+        Part::Transformer => "diffusion/transformer",
+        Part::Vae => "diffusion/vae",
+    };
+    Place { folder, stem: part.stem() }
+}
+
+/// What passes keep for the backward pass.
+fn activations(settings: &Training) -> Activations {
+    match settings.recompute {
+        Switch::On => Activations::Recompute,
+        Switch::Off => Activations::Keep,
+    }
+}
+
+/// A caption in each encoder's ids.
+fn caption_ids(tokenizers: &CaptionTokenizers, caption: &str) -> Result<CaptionIds, PromptError> {
+    let ids = tokenizers.encode(caption)?;
+    Ok(CaptionIds { clip_l: ids.clip_l, clip_g: ids.clip_g, t5: ids.t5 })
+}
+
+fn unusable(source: impl Error + Send + Sync + 'static) -> TrainError {
+    TrainError::Objective { doing: "the model directory can't be used", source: source.into() }
+}

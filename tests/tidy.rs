@@ -47,6 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "prompt",
             "stable_diffusion",
             "systems",
+            "tokens",
             "torch",
         ],
     ),

@@ -10,6 +10,7 @@ mod generate;
 mod models;
 mod options;
 mod run;
+mod train;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{ConfigError, LogFormat, Settings};
 use crate::telemetry;
 use crate::torch::{DeviceError, keep_freed_memory};
+use crate::training::TrainError;
 
 /// A Discord bot that sees a channel's photos, talks, and shares photos of its own.
 #[derive(Debug, Parser)]
@@ -43,6 +45,7 @@ enum Command {
     Generate(generate::Arguments),
     Draw(draw::Arguments),
     Data(data::Arguments),
+    Train(train::Arguments),
     Models(models::Arguments),
     Doctor(doctor::Arguments),
     Bench(bench::Arguments),
@@ -87,6 +90,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<Verdict> {
         Command::Generate(arguments) => generate::run(&arguments, &settings),
         Command::Draw(arguments) => draw::run(&arguments, &settings),
         Command::Data(arguments) => data::run(&arguments, &settings),
+        Command::Train(own) => train::run(&own, &settings, arguments.config.as_deref()),
         Command::Models(arguments) => models::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments, &settings),
         Command::Bench(arguments) => bench::run(&arguments),
@@ -94,8 +98,10 @@ fn execute(arguments: Arguments) -> anyhow::Result<Verdict> {
 }
 
 fn exit_status(error: &anyhow::Error) -> u8 {
-    let asked_wrongly =
-        error.is::<ConfigError>() || error.is::<UsageError>() || error.is::<DeviceError>();
+    let asked_wrongly = error.is::<ConfigError>()
+        || error.is::<UsageError>()
+        || error.is::<DeviceError>()
+        || matches!(error.downcast_ref(), Some(TrainError::Setting(_)));
     if asked_wrongly { 2 } else { 1 }
 }
 

@@ -18,7 +18,8 @@ pub use settings::{
 pub use training::{
     Accumulation, Beginning, Bridge, BridgeMode, CheckpointPolicy, DiffusionLoss, EncodersLoss,
     GumbelNoise, Lora, OptimizerSettings, Pooling, Preset, RateSchedule, Scored, ScoredSpeakers,
-    Stage, StaticMatch, TextEncoders, TextLoss, TokenRows, Trained, Training, VaeLoss, WrittenPrecision,
+    Stage, StaticMatch, TextEncoders, TextLoss, TokenRows, Trained, Training, VaeLoss,
+    WrittenPrecision,
 };
 
 /// What is wrong with the settings, in a sentence for the operator.

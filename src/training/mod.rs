@@ -16,6 +16,7 @@ mod error;
 mod measures;
 mod metrics;
 pub mod objectives;
+mod open;
 mod optimizer;
 mod order;
 mod parts;
@@ -38,6 +39,7 @@ pub use draws::{Draws, Purpose};
 pub use error::{Diagnosis, TrainError};
 pub use measures::{Measure, Measures};
 pub use metrics::MetricsLog;
+pub use open::open_run;
 pub use trainer::{Outcome, Progress, StepReport, Trainer, TrainingRun};
 
 /// What is learned: a model, its data and its loss.

@@ -69,7 +69,8 @@ pub(super) fn picture(pixels: &Pixels, [height, width]: [i64; 2]) -> Tensor {
     if (crop_h, crop_w) == (height, width) {
         return chw.contiguous();
     }
-    let resized = chw.unsqueeze(0).internal_upsample_bilinear2d_aa([height, width], false, None, None);
+    let resized =
+        chw.unsqueeze(0).internal_upsample_bilinear2d_aa([height, width], false, None, None);
     resized.squeeze_dim(0).clamp(0.0, 1.0)
 }
 
@@ -102,8 +103,7 @@ mod tests {
     #[test]
     fn a_photo_is_cropped_around_its_middle_and_resized() {
         // Columns of 0, 50, 100, 150, 200, 250, three of which are in the middle of two rows.
-        let rgb: Vec<u8> =
-            (0..12u32).flat_map(|i| [(i % 6 * 50) as u8; 3]).collect();
+        let rgb: Vec<u8> = (0..12u32).flat_map(|i| [(i % 6 * 50) as u8; 3]).collect();
         let pixels = Pixels { width: 6, height: 2, rgb };
         let square = picture(&pixels, [2, 2]);
         assert_eq!(square.size(), [3, 2, 2]);

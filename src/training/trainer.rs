@@ -13,7 +13,7 @@ use super::order::Order;
 use super::schedule::{self, Length};
 use super::{Batch, Counts, Draws, Measures, Objective, Recorder, StepContext};
 use crate::config::{Accumulation, Training};
-use crate::torch::{gradient_norm, gradients, scale_in_place, write_safetensors, SaveKind};
+use crate::torch::{SaveKind, gradient_norm, gradients, scale_in_place, write_safetensors};
 
 /// Added to a norm before it divides, as `torch.nn.utils.clip_grad_norm_` does.
 const CLIP_EPSILON: f64 = 1e-6;
@@ -163,12 +163,7 @@ impl<O: Objective> Trainer<O> {
             return Err(TrainError::NothingTrained(reason.to_owned()));
         }
         Ok(Self {
-            length: Length::new(
-                examples,
-                settings.batch_examples,
-                settings.epochs,
-                settings.steps,
-            ),
+            length: Length::new(examples, settings.batch_examples, settings.epochs, settings.steps),
             optimizer: Optimizer::new(&settings.optimizer, objective.parameters()),
             order: Order::new(settings.seed, examples),
             steps: 0,
@@ -397,9 +392,7 @@ impl<O: Objective> TrainingRun for Trainer<O> {
             return Err(broken(reason.into()));
         }
         let state = checkpoint::state(&path).map_err(|error| broken(error.into()))?;
-        self.optimizer
-            .restore(state, manifest.updates)
-            .map_err(|error| broken(error.into()))?;
+        self.optimizer.restore(state, manifest.updates).map_err(|error| broken(error.into()))?;
         self.steps = manifest.step;
         self.skipped = manifest.skipped;
         self.skipped_in_a_row = manifest.skipped_in_a_row;

@@ -145,10 +145,7 @@ pub(super) fn resolve(raw: Raw, document: String) -> Result<Training, ConfigErro
         written: choice(
             "training.written",
             &own.written,
-            &[
-                ("float32", WrittenPrecision::Float32),
-                ("bfloat16", WrittenPrecision::Bfloat16),
-            ],
+            &[("float32", WrittenPrecision::Float32), ("bfloat16", WrittenPrecision::Bfloat16)],
             "must be \"float32\" or \"bfloat16\"",
         )?,
         seed: within("training.seed", own.seed, 0, i64::MAX)?,

@@ -6,7 +6,7 @@ use plotters::prelude::*;
 use serde_json::{Map, Value};
 
 /// What is no curve.
-const LEFT_OUT: [&str; 10] = [
+const LEFT_OUT: [&str; 9] = [
     "step",
     "epoch",
     "outcome",
@@ -15,8 +15,7 @@ const LEFT_OUT: [&str; 10] = [
     "left_out",
     "skipped",
     "seconds",
-    "resident_bytes_max",
-    "accelerator_bytes_max",
+    "memory_bytes_max",
 ];
 const COLUMNS: usize = 3;
 const PANEL_PX: (u32, u32) = (400, 260);

@@ -38,7 +38,10 @@ fn line(object: &Map<String, Value>) -> String {
 /// Every whole line; one that a kill cut short is none.
 pub(super) fn read(path: &Path) -> io::Result<Vec<Map<String, Value>>> {
     let text = fs::read(path)?;
-    Ok(text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    Ok(text
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect())
 }
 
 #[cfg(test)]

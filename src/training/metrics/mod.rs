@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
+use tch::Device;
 
 use self::lines::Lines;
 use self::tensorboard::EventFile;
 use super::error::TrainError;
 use super::trainer::{Outcome, StepReport};
-use crate::torch::{accelerator_memory, resident_bytes_max};
+use crate::torch::peak_bytes;
 
 const LINES: &str = "metrics.jsonl";
 const EVENTS: &str = "tensorboard";
@@ -23,23 +24,25 @@ const CURVES: &str = "curves.svg";
 /// The open files of one run.
 pub struct MetricsLog {
     folder: PathBuf,
+    device: Device,
     lines: Lines,
     events: EventFile,
 }
 
 impl MetricsLog {
-    /// Opens the files in `folder`, which is there. What an interrupted run wrote of the steps
+    /// Opens the files in `folder`, which is there, of a run on `device`. What an interrupted run wrote of the steps
     /// after `steps`, which are made again, is dropped.
     ///
     /// # Errors
     /// If a file can't be read or written.
-    pub fn open(folder: &Path, steps: u64) -> Result<Self, TrainError> {
+    pub fn open(folder: &Path, steps: u64, device: Device) -> Result<Self, TrainError> {
         let failed = |path: PathBuf| move |source| TrainError::Io { path, source };
         let (lines, events) = (folder.join(LINES), folder.join(EVENTS));
         Ok(Self {
             lines: Lines::open(&lines, steps).map_err(failed(lines))?,
             events: EventFile::create(&events, SystemTime::now(), steps).map_err(failed(events))?,
             folder: folder.to_owned(),
+            device,
         })
     }
 
@@ -52,7 +55,7 @@ impl MetricsLog {
             let path = self.folder.join(name);
             move |source| TrainError::Io { path, source }
         };
-        let object = object(report);
+        let object = object(report, self.device);
         self.lines.write(&object).map_err(failed(LINES))?;
         let scalars = object.iter().filter(|(name, _)| *name != "step");
         let scalars = scalars.filter_map(|(name, value)| Some((name.as_str(), value.as_f64()?)));
@@ -77,7 +80,7 @@ impl MetricsLog {
 }
 
 /// A step as one flat object. What is not finite becomes `null`.
-fn object(report: &StepReport) -> Map<String, Value> {
+fn object(report: &StepReport, device: Device) -> Map<String, Value> {
     let mut object = Map::new();
     let mut put = |name: &str, value: Value| {
         object.insert(name.to_owned(), value);
@@ -104,7 +107,6 @@ fn object(report: &StepReport) -> Map<String, Value> {
     put("left_out", json!(report.left_out.len()));
     put("skipped", json!(report.skipped));
     put("seconds", json!(report.duration.as_secs_f64()));
-    put("resident_bytes_max", json!(resident_bytes_max()));
-    put("accelerator_bytes_max", json!(accelerator_memory().map(|memory| memory.peak_bytes)));
+    put("memory_bytes_max", json!(peak_bytes(device)));
     object
 }

@@ -12,9 +12,8 @@ use super::vae::own_side;
 use crate::config::{DiffusionLoss, Switch, TextEncoders, Training, WrittenPrecision};
 use crate::data::Example;
 use crate::prompt::CaptionTokenizers;
-use crate::stable_diffusion::{
-    CaptionIds, LatentDistribution, Part, StableDiffusion3, StableDiffusion3Config,
-};
+use crate::stable_diffusion::{LatentDistribution, Part, StableDiffusion3, StableDiffusion3Config};
+use crate::tokens::CaptionIds;
 use crate::torch::Compute;
 use crate::training::parts::Parts;
 use crate::training::pictures::{PhotoItem, load_all, photos};
@@ -84,7 +83,7 @@ impl DiffusionObjective {
             .map_err(|error| TrainError::Setting(format!("diffusion.picture_px: {error}")))?;
 
         let tokenizers = CaptionTokenizers::load(&directory).map_err(super::unusable)?;
-        let encode = |caption: &str| super::caption_ids(&tokenizers, caption);
+        let encode = |caption: &str| tokenizers.encode(caption);
         let mut photos = photos(examples);
         photos.retain(|photo| photo.caption.is_some());
         let captions = photos
@@ -125,8 +124,7 @@ impl DiffusionObjective {
             for (row, place) in kept.into_iter().enumerate() {
                 let key = *chunk[place];
                 let picture_1chw = pictures_bchw.narrow(0, row as i64, 1);
-                let picture_1chw =
-                    if key.1 { picture_1chw.flip([3]) } else { picture_1chw };
+                let picture_1chw = if key.1 { picture_1chw.flip([3]) } else { picture_1chw };
                 let latents = self.model.vae().encode(&(picture_1chw * 2.0 - 1.0));
                 let moments = [latents.mean_bchw, latents.log_variance_bchw];
                 let moments = Tensor::cat(&moments, 1).squeeze_dim(0).to_device(Device::Cpu);
@@ -183,8 +181,8 @@ impl Objective for DiffusionObjective {
                 let size = distribution.mean_bchw.size();
                 let noise = step.draws.generator(Purpose::Latents, place).randn(&size);
                 latents.push(self.model.vae().normalise(&distribution.sample(&noise)));
-                let dropped = step.draws.uniform(Purpose::CaptionDropout, place)
-                    < self.loss.caption_dropout;
+                let dropped =
+                    step.draws.uniform(Purpose::CaptionDropout, place) < self.loss.caption_dropout;
                 let caption = if dropped { &self.empty_caption } else { &self.captions[photo] };
                 captions.push(caption.clone());
                 kept.push(place);

@@ -20,7 +20,8 @@ use crate::dialogue::Pixels;
 use crate::llama_vision::{Config, LlamaVision, PhotoTiles};
 use crate::nn::{Bias, Linear};
 use crate::prompt::{CaptionTokenizers, Detail, ImageProcessor};
-use crate::stable_diffusion::{CaptionIds, ClipTextEncoder, Part, StableDiffusion3Config};
+use crate::stable_diffusion::{ClipTextEncoder, Part, StableDiffusion3Config};
+use crate::tokens::CaptionIds;
 use crate::torch::{Compute, Weights};
 use crate::training::parts::{LLAMA, Parts};
 use crate::training::pictures::{PhotoItem, photos};
@@ -94,7 +95,11 @@ impl EncodersObjective {
             Ok::<_, TrainError>(Side {
                 encoder,
                 projection: Linear::load(&own, features, config.projection_dim, Bias::No)?,
-                log_scale: own.parameter("log_scale", &[], crate::torch::Initial::Constant(scale))?,
+                log_scale: own.parameter(
+                    "log_scale",
+                    &[],
+                    crate::torch::Initial::Constant(scale),
+                )?,
                 ids,
             })
         };
@@ -111,9 +116,7 @@ impl EncodersObjective {
         photos.retain(|photo| photo.caption.is_some());
         let captions = photos
             .iter()
-            .map(|photo| {
-                super::caption_ids(&tokenizers, photo.caption.as_deref().unwrap_or_default())
-            })
+            .map(|photo| tokenizers.encode(photo.caption.as_deref().unwrap_or_default()))
             .collect::<Result<_, _>>()
             .map_err(super::unusable)?;
         Ok(Self {
@@ -175,7 +178,8 @@ impl Side {
         let same_bb = ids_bt.unsqueeze(1).eq_tensor(&ids_bt.unsqueeze(0)).all_dim(-1, false);
         let target_bb = same_bb.to_kind(Kind::Float);
         let target_bb = &target_bb / target_bb.sum_dim_intlist(1i64, true, Kind::Float);
-        let entropy = |logits: &Tensor| -(logits.log_softmax(1, Kind::Float) * &target_bb).sum(Kind::Float);
+        let entropy =
+            |logits: &Tensor| -(logits.log_softmax(1, Kind::Float) * &target_bb).sum(Kind::Float);
         let loss = (entropy(&similarity_bb) + entropy(&similarity_bb.tr())) * 0.5;
         let nearest_b = similarity_bb.argmax(1, true);
         let found = same_bb.gather(1, &nearest_b, false).sum(Kind::Float).double_value(&[]);
@@ -234,10 +238,11 @@ impl Objective for EncodersObjective {
         let weight = micro_batch.photos.len() as f64;
         let mut measures = Measures::default();
         let mut total = Tensor::zeros([], (Kind::Float, self.compute.device));
-        for (side, names) in self.sides.iter().zip([
-            ("clip_l_loss", "clip_l_found"),
-            ("clip_g_loss", "clip_g_found"),
-        ]) {
+        for (side, names) in self
+            .sides
+            .iter()
+            .zip([("clip_l_loss", "clip_l_found"), ("clip_g_loss", "clip_g_found")])
+        {
             let (loss, found) = side.loss(&features_bf, &micro_batch.captions);
             measures.add(names.0, loss.double_value(&[]), weight);
             measures.add(names.1, found, weight);

@@ -15,8 +15,7 @@ use std::error::Error;
 
 use crate::config::{Switch, Training};
 use crate::nn::Activations;
-use crate::prompt::{CaptionTokenizers, PromptError};
-use crate::stable_diffusion::{CaptionIds, Part};
+use crate::stable_diffusion::Part;
 
 use super::TrainError;
 use super::parts::Place;
@@ -39,12 +38,6 @@ fn activations(settings: &Training) -> Activations {
         Switch::On => Activations::Recompute,
         Switch::Off => Activations::Keep,
     }
-}
-
-/// A caption in each encoder's ids.
-fn caption_ids(tokenizers: &CaptionTokenizers, caption: &str) -> Result<CaptionIds, PromptError> {
-    let ids = tokenizers.encode(caption)?;
-    Ok(CaptionIds { clip_l: ids.clip_l, clip_g: ids.clip_g, t5: ids.t5 })
 }
 
 fn unusable(source: impl Error + Send + Sync + 'static) -> TrainError {

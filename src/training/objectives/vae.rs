@@ -97,7 +97,10 @@ impl VaeObjective {
             return Ok(None);
         }
         let latents = Tensor::cat(&latents, 0).to_kind(Kind::Double);
-        Ok(Some((latents.mean(Kind::Double).double_value(&[]), latents.std(true).double_value(&[]))))
+        Ok(Some((
+            latents.mean(Kind::Double).double_value(&[]),
+            latents.std(true).double_value(&[]),
+        )))
     }
 }
 

@@ -1,0 +1,310 @@
+//! `shutterbug train`: learns from a dataset, and goes on where it was interrupted.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::options::ModelOptions;
+use super::{UsageError, Verdict};
+use crate::config::{Preset, Settings, Stage, Training};
+use crate::data::Dataset;
+use crate::torch::{Compute, peak_bytes};
+use crate::training::{
+    MetricsLog, Outcome, Progress, StepReport, TrainError, TrainingRun, open_run,
+};
+
+/// The settings of the run, in its folder.
+const SETTINGS: &str = "settings.toml";
+const CHECKPOINTS: &str = "checkpoints";
+/// Between two log lines where stderr is no terminal.
+const LOG_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Learn from dialogues; what was learned, checkpoints, metrics and curves go to one folder
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: shutterbug train --model model --data train.jsonl --out runs/first --preset default\n\
+                  then:    shutterbug generate --model model --adapter runs/first/adapter --out out dialogues.jsonl"
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    model: ModelOptions,
+
+    /// Dialogues as JSON Lines; may be given several times
+    #[arg(long, value_name = "FILE", required = true)]
+    data: Vec<PathBuf>,
+
+    /// Folder of the run: settings.toml, checkpoints/, metrics.jsonl, tensorboard/, curves.svg, and
+    /// adapter/ or model/
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Go on from the newest checkpoint in the folder, with the settings of its run; without one,
+    /// begin
+    #[arg(long)]
+    resume: bool,
+
+    #[command(flatten)]
+    settings: SettingsOptions,
+
+    /// Folder for step-N.safetensors: what the first step saw, drew and made, gradients included
+    #[arg(long, value_name = "DIR")]
+    trace: Option<PathBuf>,
+
+    /// Threads on the CPU [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+/// The settings of training that the command line gives.
+#[derive(Debug, clap::Args)]
+pub(super) struct SettingsOptions {
+    /// Settings to begin with; config/training.toml documents each [default: default]
+    #[arg(long, value_name = "PRESET")]
+    preset: Option<Preset>,
+
+    /// What is learned [default: the setting training.stage]
+    #[arg(long, value_name = "STAGE")]
+    stage: Option<Stage>,
+
+    /// Optimizer steps [default: the setting training.steps]
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+
+    /// Seed of every random draw [default: the setting training.seed]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Any setting, as SECTION.KEY=VALUE; may be given several times
+    #[arg(long, value_name = "SETTING")]
+    set: Vec<String>,
+}
+
+impl SettingsOptions {
+    /// Over the preset, or over the settings `earlier` of a run that goes on.
+    pub(super) fn load(
+        &self,
+        config: Option<&Path>,
+        earlier: Option<&Path>,
+    ) -> anyhow::Result<Training> {
+        let mut overrides = self.set.clone();
+        if let Some(stage) = self.stage {
+            let name = clap::ValueEnum::to_possible_value(&stage).expect("no stage is hidden");
+            overrides.push(format!("training.stage={}", name.get_name()));
+        }
+        for (key, value) in [("steps", self.steps), ("seed", self.seed)] {
+            overrides.extend(value.map(|value| format!("training.{key}={value}")));
+        }
+        match (earlier, self.preset) {
+            (None, preset) => Ok(Training::load(preset.unwrap_or_default(), config, &overrides)?),
+            (Some(earlier), None) => Ok(Training::load_again(earlier, config, &overrides)?),
+            (Some(earlier), Some(_)) => Err(UsageError(format!(
+                "--preset begins anew, but --resume goes on with {}; leave one of them out",
+                earlier.display()
+            ))
+            .into()),
+        }
+    }
+}
+
+pub(crate) fn run(
+    arguments: &Arguments,
+    settings: &Settings,
+    config: Option<&Path>,
+) -> anyhow::Result<Verdict> {
+    let checkpoints = arguments.out.join(CHECKPOINTS);
+    let earlier = arguments.out.join(SETTINGS);
+    if checkpoints.is_dir() && !arguments.resume {
+        return Err(UsageError(format!(
+            "{} holds a run already: give --resume to go on with it, or another folder for a new one",
+            arguments.out.display()
+        ))
+        .into());
+    }
+    let earlier = (arguments.resume && earlier.is_file()).then_some(earlier);
+    let training = arguments.settings.load(config, earlier.as_deref())?;
+    let compute = arguments.model.compute(settings)?;
+    if let Some(threads) = arguments.threads {
+        tch::set_num_threads(i32::from(threads));
+    }
+
+    let dataset = Dataset::read(&arguments.data)?;
+    for fault in &dataset.faults {
+        tracing::warn!("{}; it is left out", full_sentence(fault));
+    }
+    tracing::info!("{} dialogues; training runs on {compute}", dataset.examples.len());
+    let directory = arguments.model.directory(settings);
+    let mut run = open_run(directory, dataset.examples, &training, compute)?;
+
+    fs::create_dir_all(&checkpoints)
+        .with_context(|| format!("can't make {}", checkpoints.display()))?;
+    if let Some(path) = run.resume(&checkpoints)? {
+        tracing::info!("going on from {}", path.display());
+    }
+    let document = arguments.out.join(SETTINGS);
+    fs::write(&document, &training.document)
+        .with_context(|| format!("can't write {}", document.display()))?;
+    if let Some(folder) = &arguments.trace {
+        fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
+        run.trace_next_step(folder.join(format!("step-{}.safetensors", run.steps() + 1)));
+    }
+    let mut driver = Driver::new(run, &arguments.out, checkpoints, training, compute)?;
+    driver.drive()?;
+    driver.finish()?;
+    Ok(Verdict::Fine)
+}
+
+/// An error with all its causes.
+fn full_sentence(error: &dyn std::error::Error) -> String {
+    let mut sentence = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        sentence = format!("{sentence}: {cause}");
+        source = cause.source();
+    }
+    sentence
+}
+
+/// Asks a run for micro-steps until it is over, and keeps its books.
+struct Driver {
+    run: Box<dyn TrainingRun>,
+    metrics: MetricsLog,
+    out: PathBuf,
+    checkpoints: PathBuf,
+    settings: Training,
+    compute: Compute,
+    bar: ProgressBar,
+    logged: Instant,
+    /// Sentences on what was left out that were logged already: every epoch says them again.
+    said: HashSet<String>,
+    /// The step of the newest checkpoint.
+    saved: u64,
+    last: Option<StepReport>,
+}
+
+impl Driver {
+    fn new(
+        run: Box<dyn TrainingRun>,
+        out: &Path,
+        checkpoints: PathBuf,
+        settings: Training,
+        compute: Compute,
+    ) -> anyhow::Result<Self> {
+        let bar = ProgressBar::new(run.length().steps);
+        let style = "{bar:24} {pos}/{len} {msg} [{elapsed}, {eta} left]";
+        bar.set_style(ProgressStyle::with_template(style).expect("a well-formed template"));
+        bar.set_position(run.steps());
+        bar.reset_eta();
+        Ok(Self {
+            metrics: MetricsLog::open(out, run.steps(), compute.device)?,
+            out: out.to_owned(),
+            checkpoints,
+            settings,
+            compute,
+            bar,
+            logged: Instant::now(),
+            said: HashSet::new(),
+            saved: run.steps(),
+            last: None,
+            run,
+        })
+    }
+
+    fn drive(&mut self) -> anyhow::Result<()> {
+        loop {
+            match self.run.advance() {
+                Ok(Progress::Finished) => return Ok(()),
+                Ok(Progress::MicroStep { done, of }) => {
+                    self.bar.set_message(format!("{} ({done}/{of})", self.message()));
+                }
+                Ok(Progress::Step(report)) => self.after_step(report)?,
+                Err(error) => {
+                    self.bar.abandon();
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+
+    fn after_step(&mut self, report: StepReport) -> anyhow::Result<()> {
+        self.metrics.write(&report)?;
+        for sentence in &report.left_out {
+            if self.said.insert(sentence.clone()) {
+                self.bar.suspend(|| tracing::warn!("{sentence}"));
+            }
+        }
+        if report.outcome == Outcome::NotFinite {
+            let step = report.step;
+            self.bar.suspend(|| tracing::warn!("step {step} was not finite and changed nothing"));
+        }
+        let step = report.step;
+        self.last = Some(report);
+        self.bar.set_position(step);
+        self.bar.set_message(self.message());
+        if self.bar.is_hidden() && self.logged.elapsed() >= LOG_INTERVAL {
+            self.logged = Instant::now();
+            let (of, message) = (self.run.length().steps, self.message());
+            let left = Duration::from_secs(self.bar.eta().as_secs());
+            tracing::info!("step {step} of {of}: {message}, {left:?} left");
+        }
+        if step.is_multiple_of(self.settings.checkpoint.every_steps) {
+            self.save_or_go_on()?;
+        }
+        Ok(())
+    }
+
+    /// A checkpoint that can't be written is told, and training goes on: the disk may have room
+    /// again for the next one.
+    fn save_or_go_on(&mut self) -> anyhow::Result<()> {
+        match self.run.save(&self.checkpoints) {
+            Ok(_) => self.saved = self.run.steps(),
+            Err(error @ TrainError::Save { .. }) => {
+                let sentence = full_sentence(&error);
+                self.bar.suspend(|| tracing::error!("{sentence}; training goes on"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn message(&self) -> String {
+        match &self.last {
+            None => String::new(),
+            Some(report) => {
+                let pace = report.duration.as_secs_f64();
+                format!(
+                    "loss {:.4}, rate {:.2e}, {pace:.2} s a step",
+                    report.loss, report.learning_rate
+                )
+            }
+        }
+    }
+
+    /// The last checkpoint, what was learned, the curves; and one JSON object on stdout.
+    fn finish(&mut self) -> anyhow::Result<()> {
+        self.bar.finish_and_clear();
+        if self.saved < self.run.steps() {
+            self.run.save(&self.checkpoints)?;
+        }
+        self.run.write_results(&self.out)?;
+        let curves = self.metrics.draw_curves()?;
+        let last = self.last.as_ref();
+        println!(
+            "{}",
+            json!({
+                "out": self.out,
+                "steps": self.run.steps(),
+                "loss": last.map(|report| report.loss),
+                "figures": last.map(|report| &report.figures),
+                "skipped": last.map(|report| report.skipped),
+                "curves": curves,
+                "memory_bytes_max": peak_bytes(self.compute.device),
+            })
+        );
+        Ok(())
+    }
+}

@@ -83,6 +83,7 @@ pub(super) struct RawDiscord {
     pub(super) token_file: String,
     pub(super) api_url: String,
     pub(super) gateway_url: String,
+    pub(super) privacy_policy_url: String,
     pub(super) direct_messages: String,
     pub(super) retries_max: i64,
     pub(super) late_answer_minutes_max: i64,

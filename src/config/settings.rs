@@ -124,6 +124,8 @@ pub struct Discord {
     pub api_url: Option<Url>,
     /// Instead of the gateway that the REST API names.
     pub gateway_url: Option<Url>,
+    /// Where the operator's privacy policy can be read.
+    pub privacy_policy_url: Option<String>,
     /// Whether private messages are answered.
     pub direct_messages: Switch,
     /// Further tries after 429, 5xx and lost connections.
@@ -367,6 +369,7 @@ fn discord(
         token,
         api_url: address("discord.api_url", &raw.api_url, "http", "https")?,
         gateway_url: address("discord.gateway_url", &raw.gateway_url, "ws", "wss")?,
+        privacy_policy_url: non_empty(raw.privacy_policy_url),
         direct_messages: switch("discord.direct_messages", &raw.direct_messages)?,
         retries_max: within("discord.retries_max", raw.retries_max, 0, 100)?,
         late_answer_max: Duration::from_secs(60 * minutes),

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::commands::Spot;
 use super::deliver::SentBefore;
 use super::event::Ending;
 use super::house::{House, now_ms};
@@ -15,7 +16,8 @@ use crate::discord::{
 };
 use crate::engine::{self, Job, Origin, Outcome, Refusal, Work};
 use crate::journal::{
-    self, Answer, Explanation, Journal, MessageId, Piece, Reason, Recorded, Request, Whose,
+    self, Answer, Explanation, Journal, MessageId, PhotoRule, Piece, Reason, Recorded, Request,
+    Whose,
 };
 use crate::systems::PhotoSharing;
 
@@ -36,6 +38,8 @@ pub(super) struct Question {
     pub(super) request: Request,
     pub(super) arrival: Arrival,
     pub(super) permit: Permit,
+    /// Where moderators' settings hold.
+    pub(super) spot: Spot,
     /// To be set once the model works on it or something is being sent.
     pub(super) begun: Arc<AtomicBool>,
 }
@@ -132,6 +136,10 @@ impl Errand {
         let typing = Typing::start(&self.house.rest, self.channel());
         let Some(context) = self.context().await? else {
             return Ok(self.withdraw().await?);
+        };
+        let photos = match self.house.photo_rule(self.question.spot).await? {
+            PhotoRule::On => photos,
+            PhotoRule::Off => PhotoSharing::Off,
         };
         let worked = self.work(&context, photos).await;
         self.question.begun.store(true, Ordering::Relaxed);

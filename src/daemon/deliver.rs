@@ -6,7 +6,7 @@
 use crate::discord::{
     Addressee, AuthorKind, Draft, Message, RestError, compose, note, without_files, wording,
 };
-use crate::journal::{self, Answer, MessageId, Reason, Recorded, Whose};
+use crate::journal::{self, Answer, MessageId, PhotoRule, Piece, Reason, Recorded, Whose};
 
 use super::answer::{Errand, Halt, log_obstacle};
 use super::event::Ending;
@@ -58,6 +58,9 @@ impl Errand {
         mut answer: Answer<Bytes>,
         sent_before: &[Message],
     ) -> Result<Ending, Halt> {
+        if self.house.photo_rule(self.question.spot).await? == PhotoRule::Off {
+            hold_photos_back(&mut answer);
+        }
         let to = Addressee { message: self.id(), person: self.question.request.asker.0 };
         let drafts = compose(to, &record::said(&answer), &answer.notes);
         let mut sent: Vec<(MessageId, Draft)> = sent_before
@@ -161,6 +164,15 @@ impl Errand {
     pub(super) async fn give_up(&self) -> journal::Result<Ending> {
         tracing::warn!(message = self.id(), "too much was said since for a late answer");
         self.record_explanation(Reason::Cancelled, Vec::new()).await
+    }
+}
+
+/// Leaves out photos that were drawn before they were turned off.
+fn hold_photos_back(answer: &mut Answer<Bytes>) {
+    let pieces = answer.pieces.len();
+    answer.pieces.retain(|piece| matches!(piece, Piece::Text(_)));
+    if answer.pieces.len() < pieces {
+        answer.notes.push(wording::photo_held_back());
     }
 }
 

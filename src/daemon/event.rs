@@ -1,5 +1,6 @@
 //! Everything that can happen to the daemon.
 
+use crate::discord::commands::Asked;
 use crate::discord::{GatewayClosed, Message, ServerChange};
 use crate::journal;
 
@@ -29,6 +30,8 @@ pub enum Event {
         /// Messages.
         messages: Vec<Message>,
     },
+    /// Somebody used a command.
+    Command(Box<Asked>),
     /// The work on a message has ended.
     Finished {
         /// The message.
@@ -50,7 +53,10 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Session {
     /// Afresh: what happened before is not told again.
-    New,
+    New {
+        /// The application's id, under which its commands stand.
+        application: u64,
+    },
     /// Where the last one dropped: what was missed has been told.
     Resumed,
 }

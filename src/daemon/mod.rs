@@ -5,6 +5,7 @@
 //! the process ended, however it ended, is taken up again at the next start.
 
 mod answer;
+mod commands;
 mod deliver;
 mod event;
 mod house;

@@ -9,11 +9,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::AbortHandle;
 
 use super::answer::{Arrival, Question, answer};
+use super::commands::Spot;
 use super::deliver::MISSED_PAGES_MAX;
 use super::event::{Ending, Event, Session};
 use super::house::{House, now_ms};
 use super::upkeep::Upkeep;
 use crate::config::Switch;
+use crate::discord::commands::Asked;
 use crate::discord::{
     Address, AuthorKind, Message, RestError, Server, ServerChange, Servers, address, first_id_at,
     made_at_ms,
@@ -37,6 +39,13 @@ struct Running {
     begun: Arc<AtomicBool>,
 }
 
+/// Whether Discord has been told of the commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Commands {
+    Unknown,
+    Registered,
+}
+
 pub(super) struct Steward {
     house: Arc<House>,
     upkeep: Upkeep,
@@ -49,6 +58,7 @@ pub(super) struct Steward {
     postponed: BTreeMap<u64, (Instant, Request)>,
     /// Channels whose missed messages are being read: their last seen message stays where it is.
     catching_up: HashSet<u64>,
+    commands: Commands,
     /// Where to read on in channels of which nothing has been seen yet.
     baseline: u64,
 }
@@ -76,6 +86,7 @@ impl Steward {
             left_over: Vec::new(),
             postponed: BTreeMap::new(),
             catching_up: HashSet::new(),
+            commands: Commands::Unknown,
             baseline: newest.unwrap_or(start).0,
         };
         for request in unfinished {
@@ -109,8 +120,10 @@ impl Steward {
             Event::Edit { message } => self.begin_anew(message),
             Event::Delete { messages } => self.forget(messages).await?,
             Event::Server(change) => self.follow(change).await?,
-            Event::Session(Session::New) => {
+            Event::Command(asked) => self.obey(*asked).await?,
+            Event::Session(Session::New { application }) => {
                 tracing::info!("a new session with the gateway");
+                self.register_commands(application);
                 self.catch_up_directly().await?;
                 self.take_up_left_over(None);
             }
@@ -199,6 +212,7 @@ impl Steward {
             request,
             arrival,
             permit: self.servers.permit(self.house.me.id, guild, request.channel.0),
+            spot: self.spot(guild, request.channel.0),
             begun: Arc::clone(&begun),
         };
         let work = tokio::spawn(answer(Arc::clone(&self.house), question));
@@ -220,6 +234,56 @@ impl Steward {
             let _ = events.send(event);
         });
         self.running.insert(message, Running { request, arrival, task, begun });
+    }
+
+    fn spot(&self, guild: Option<u64>, place: u64) -> Spot {
+        let parent = guild.and_then(|guild| self.servers.parent_of(guild, place));
+        Spot { guild, parent, place }
+    }
+
+    /// Carries a command out. What changes counts for all that the model has not begun with, too;
+    /// for what it has, it counts when that is delivered.
+    async fn obey(&mut self, asked: Asked) -> journal::Result<()> {
+        let spot = self.spot(asked.guild, asked.channel);
+        let done = self.house.carry_out(&asked, spot).await?;
+        if let Some(realm) = done.changed {
+            tracing::info!(?realm, by = asked.person, command = ?asked.command, "settings changed");
+            let concerned: Vec<u64> = self
+                .running
+                .iter()
+                .filter(|(_, running)| {
+                    let request = &running.request;
+                    let guild = request.guild.map(|guild| guild.0);
+                    self.spot(guild, request.channel.0).is_in(realm)
+                })
+                .map(|(message, _)| *message)
+                .collect();
+            for message in concerned {
+                self.begin_anew(message);
+            }
+        }
+        let house = Arc::clone(&self.house);
+        tokio::spawn(async move {
+            if let Err(error) = house.rest.answer_privately(&asked, &done.answer).await {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(command = ?asked.command, error, "a command can't be answered");
+            }
+        });
+        Ok(())
+    }
+
+    /// Makes the commands known, once in a process.
+    fn register_commands(&mut self, application: u64) {
+        if std::mem::replace(&mut self.commands, Commands::Registered) == Commands::Registered {
+            return;
+        }
+        let house = Arc::clone(&self.house);
+        tokio::spawn(async move {
+            if let Err(error) = house.rest.register_commands(application).await {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "the commands can't be registered; restart to try again");
+            }
+        });
     }
 
     /// An edit counts as long as nothing has been made of the older text.

@@ -6,6 +6,7 @@
 
 mod address;
 mod attachments;
+pub mod commands;
 mod delivery;
 mod gateway;
 mod limits;

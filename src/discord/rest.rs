@@ -11,6 +11,7 @@ use serenity::all::{BotGateway, CurrentUser, MessageId};
 use serenity::http::{Http, HttpBuilder};
 use serenity::model::channel as theirs;
 
+use super::commands::{self, Asked};
 use super::message::{Me, Message};
 use super::translate;
 use super::transport::{Ask, Transport};
@@ -23,6 +24,8 @@ const RETRY_DELAY: Duration = Duration::from_millis(500);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
 /// Longest that a typing indicator may take: after that it is of no use.
 const TYPING_TIME_MAX: Duration = Duration::from_secs(5);
+/// The flag of a message that only one person sees.
+const EPHEMERAL: u64 = 64;
 /// Most messages that Discord gives at once.
 pub const MESSAGES_MAX: u8 = 100;
 
@@ -199,7 +202,7 @@ impl Rest {
             Side::After => "after",
         };
         let query = vec![(parameter, id.to_string()), ("limit", limit.to_string())];
-        let ask = Ask { channel: Some(channel), query, ..Ask::get(MESSAGES) };
+        let ask = Ask { ids: in_channel(channel), query, ..Ask::get(MESSAGES) };
         let given: Vec<Value> = self.try_again(|| self.transport.ask(&ask)).await?;
         let ids = given.iter().filter_map(|message| message["id"].as_str()?.parse().ok());
         let last = match side {
@@ -218,7 +221,7 @@ impl Rest {
     /// Shows the typing indicator for ten seconds. Never tried again: it is a courtesy.
     pub async fn typing(&self, channel: u64) {
         let route = "/channels/{channel_id}/typing";
-        let ask = Ask { method: Method::POST, channel: Some(channel), ..Ask::get(route) };
+        let ask = Ask { method: Method::POST, ids: in_channel(channel), ..Ask::get(route) };
         let shown = self.transport.perform(&ask);
         if !matches!(tokio::time::timeout(TYPING_TIME_MAX, shown).await, Ok(Ok(_))) {
             tracing::debug!(channel, "the typing indicator was not shown");
@@ -229,13 +232,45 @@ impl Rest {
     pub async fn send(&self, channel: u64, draft: &Draft) -> Result<u64, RestError> {
         let ask = Ask {
             method: Method::POST,
-            channel: Some(channel),
+            ids: in_channel(channel),
             body: Some(body(draft)),
             files: &draft.files,
             ..Ask::get(MESSAGES)
         };
         let made: Made = self.try_again(|| self.transport.ask(&ask)).await?;
         Ok(made.id.get())
+    }
+
+    /// Makes the bot's commands known, in place of those that were.
+    pub async fn register_commands(&self, application: u64) -> Result<(), RestError> {
+        let ask = Ask {
+            method: Method::PUT,
+            ids: vec![("application_id", application.to_string())],
+            body: Some(commands::definitions()),
+            ..Ask::get("/applications/{application_id}/commands")
+        };
+        self.try_again(|| self.transport.perform(&ask)).await.map(drop)
+    }
+
+    /// Answers a command with a text that only the person who used it sees. Not tried again: Discord
+    /// waits for three seconds only.
+    pub async fn answer_privately(&self, asked: &Asked, content: &str) -> Result<(), RestError> {
+        let data = json!({
+            "content": content,
+            "flags": EPHEMERAL,
+            "allowed_mentions": { "parse": [] },
+        });
+        let ask = Ask {
+            method: Method::POST,
+            ids: vec![
+                ("interaction_id", asked.id.to_string()),
+                ("interaction_token", asked.token.clone()),
+            ],
+            // 4 is a message that answers at once.
+            body: Some(json!({ "type": 4, "data": data })),
+            ..Ask::get("/interactions/{interaction_id}/{interaction_token}/callback")
+        };
+        self.transport.perform(&ask).await.map(drop)
     }
 
     async fn try_again<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, RestError>
@@ -257,6 +292,10 @@ impl Rest {
         }
         ask().await
     }
+}
+
+fn in_channel(channel: u64) -> Vec<(&'static str, String)> {
+    vec![("channel_id", channel.to_string())]
 }
 
 /// On which side of a message to read.

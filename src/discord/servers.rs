@@ -112,6 +112,14 @@ impl Servers {
         }
     }
 
+    /// The channel that a thread is in, as far as the gateway has told of it.
+    pub fn parent_of(&self, guild: u64, place: u64) -> Option<u64> {
+        match self.0.get(&guild)?.places.get(&place)?.kind {
+            PlaceKind::Thread { parent } => Some(parent),
+            PlaceKind::Channel => None,
+        }
+    }
+
     /// The threads of a channel, as far as the gateway has told of them.
     pub fn threads_of(&self, guild: u64, channel: u64) -> Vec<u64> {
         let of_it = |place: &Place| place.kind == PlaceKind::Thread { parent: channel };

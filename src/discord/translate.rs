@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use serenity::all::{
-    ChannelType, Event as Gateway, GuildChannel, GuildId, MessageId, PermissionOverwriteType, Role,
-    RoleId,
+    ChannelType, Event as Gateway, GuildChannel, GuildId, Interaction, MessageId,
+    PermissionOverwriteType, Role, RoleId,
 };
 use serenity::model::Permissions;
 use serenity::model::channel as theirs;
 
+use super::commands;
 use super::message::{
     Attachment, Author, AuthorKind, Me, Mention, Message, MessageKind, ReplyTarget,
 };
@@ -20,7 +21,10 @@ use crate::daemon::{Event, Session};
 pub(super) fn event(event: Gateway, me: &Me) -> Option<Event> {
     let server = |change| Some(Event::Server(change));
     match event {
-        Gateway::Ready(_) => Some(Event::Session(Session::New)),
+        Gateway::Ready(ready) => {
+            let application = ready.ready.application.id.get();
+            Some(Event::Session(Session::New { application }))
+        }
         Gateway::Resumed(_) => Some(Event::Session(Session::Resumed)),
         Gateway::MessageCreate(created) => {
             Some(Event::Message(Box::new(message(&created.message, me.id))))
@@ -68,6 +72,12 @@ pub(super) fn event(event: Gateway, me: &Me) -> Option<Event> {
                 roles: ids(&updated.roles),
             })
         }
+        Gateway::InteractionCreate(created) => match created.interaction {
+            Interaction::Command(command) => {
+                commands::read(&command).map(|asked| Event::Command(Box::new(asked)))
+            }
+            _ => None,
+        },
         Gateway::ChannelCreate(created) => server(places(&[created.channel])?),
         Gateway::ChannelUpdate(updated) => server(places(&[updated.channel])?),
         Gateway::ThreadCreate(created) => server(places(&[created.thread])?),

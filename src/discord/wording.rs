@@ -4,7 +4,10 @@
 //! the model says: [`without_notes`] takes them out of the bot's own messages again. A line of the
 //! model's own that begins so is sent with a backslash in front, which Discord doesn't show.
 
+use std::time::Duration;
+
 use super::attachments::PhotoFault;
+use super::commands::Scope;
 use super::permissions::Need;
 
 const SMALL: &str = "-# ";
@@ -106,6 +109,76 @@ pub fn rest_not_taken() -> String {
     note("There was more, but Discord wouldn't take the rest of it. My operator can see why.")
 }
 
+/// Photos were turned off while a reply with photos was on its way.
+pub fn photo_held_back() -> String {
+    note("I drew a photo, but photos have been turned off here meanwhile.")
+}
+
+/// `/help`.
+pub fn help(name: &str) -> String {
+    format!(
+        "I'm {name}. Mention me or reply to me, and I answer; I see the photos of the last messages \
+         and sometimes share one that I draw myself.\n\
+         Moderators say with `/photos` whether I may share photos in a channel or in the server.\n\
+         `/privacy` tells what I keep of what you write."
+    )
+}
+
+/// `/privacy`.
+pub fn privacy(deleted_max: Duration, policy: Option<&str>) -> String {
+    let hours = deleted_max.as_secs().div_ceil(3600);
+    let policy =
+        policy.map_or_else(String::new, |address| format!("\nThe full policy: <{address}>"));
+    format!(
+        "When I answer you, I keep your message, the messages before it that I read for the answer, \
+         their photos, and my answer, so that I don't answer twice and my operator can see how an \
+         answer came about. Nothing else of what is written is kept, and nothing of it trains a \
+         model.\n\
+         I keep that until you delete the message: then it is gone from my records at once, with my \
+         answer to it, and from the disk within {} hours.{policy}",
+        hours.max(1)
+    )
+}
+
+/// A command that only moderators may use.
+pub fn not_a_moderator() -> String {
+    "Only people with the permission “Manage Server” can change that. Nothing was changed."
+        .to_owned()
+}
+
+/// Moderators can't turn photos on where the operator has turned them off.
+pub fn photos_off_everywhere() -> String {
+    "My operator has turned photos off everywhere. Nothing was changed.".to_owned()
+}
+
+/// Photos were turned on.
+pub fn photos_turned_on(scope: Scope) -> String {
+    format!("I may share photos now {}.", place(scope))
+}
+
+/// Photos were turned off.
+pub fn photos_turned_off(scope: Scope) -> String {
+    let place = place(scope);
+    format!("I share no photos now {place}, not even with answers that are being written.")
+}
+
+fn place(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Channel => "in this channel",
+        Scope::Server => "in the whole server, except where a channel has a setting of its own",
+    }
+}
+
+/// Photos may be shared in this channel.
+pub fn photos_are_on() -> String {
+    "Photos are on in this channel: I share one when it fits.".to_owned()
+}
+
+/// Photos may not be shared in this channel.
+pub fn photos_are_off() -> String {
+    "Photos are off in this channel: I answer in text only.".to_owned()
+}
+
 /// Something is not allowed to the bot in this channel; it can't even reply, so it names the person.
 pub fn not_allowed(need: Need, person: u64) -> String {
     note(&format!(
@@ -149,6 +222,7 @@ mod tests {
             photo_not_taken(),
             reply_not_taken(),
             rest_not_taken(),
+            photo_held_back(),
             not_allowed(Need::ReadHistory, 100),
         ];
         insta::assert_snapshot!(sentences.join("\n"), @"
@@ -168,6 +242,7 @@ mod tests {
         -# I drew a photo, but Discord wouldn't take it here.
         -# I wrote an answer, but Discord wouldn't take it. My operator can see why.
         -# There was more, but Discord wouldn't take the rest of it. My operator can see why.
+        -# I drew a photo, but photos have been turned off here meanwhile.
         -# <@100> I can't answer here without the permission “Read Message History”. A moderator can grant it.
         ");
         for sentence in sentences {

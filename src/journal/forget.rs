@@ -9,6 +9,7 @@ use super::index::{Index, IndexRecord};
 use super::messages::{drop_message_from_index, id_of, photos_of};
 use super::nouns::{AuthorId, ChannelId, Forgotten, GuildId, MessageId, Whose};
 use super::records::{ExchangeRecord, LastSeenRecord, MessageRecord, StateRecord};
+use super::settings::{Realm, SettingsRecord};
 use super::{Journal, Result};
 
 /// What goes, gathered before any of it does.
@@ -44,8 +45,12 @@ impl Journal {
         }
         self.forget_messages(&doomed, &mut batch, &mut photos, &mut forgotten)?;
         self.forget_exchanges(&doomed, &mut batch, &mut photos, &mut forgotten)?;
-        for channel in &doomed.channels {
+        for &channel in &doomed.channels {
             batch.delete::<LastSeenRecord>(&channel.0.to_be_bytes());
+            batch.delete::<SettingsRecord>(&Realm::Channel(channel).key());
+        }
+        if let Whose::Guild(guild) = whose {
+            batch.delete::<SettingsRecord>(&Realm::Guild(guild).key());
         }
         self.mark_stale(&mut batch, now_ms)?;
         batch.apply()?;

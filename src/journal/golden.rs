@@ -11,6 +11,7 @@ use super::nouns::{
 use super::records::{
     ContextRecord, ExchangeRecord, LastSeenRecord, MessageRecord, StaleRecord, store_pieces,
 };
+use super::settings::{PhotoRuleRecord, Realm, SettingsRecord};
 use crate::dialogue::Timings;
 
 const ID: &[u8] = &0x0102_0304_0506_0708_u64.to_be_bytes();
@@ -139,6 +140,10 @@ const LAST_SEEN_DIRECT_1: (&str, &str) = (
     "01000100096c6173745f7365656e363bc0e3b7e53b24",
     r#"{"message":18446744073709551615,"direct":true}"#,
 );
+const SETTINGS_1: (&str, &str) = (
+    "010001000873657474696e6773d811c05d0edcd5fd",
+    r#"{"photos":"off","changed_by":8,"changed_ms":1790000000000}"#,
+);
 const STALE_1: (&str, &str) =
     ("01000100057374616c65bc4a5b476baa31fb", r#"{"since_ms":1790000000000}"#);
 const INDEX_1: (&str, &str) = ("0100010005696e646578205de4c5a1b54550", "{}");
@@ -156,6 +161,14 @@ fn prepared() -> ExchangeRecord {
     let answer = Answer { notes: vec!["-# a note".to_owned()], ..answer() };
     record.prepare(&answer, Vec::new(), store_pieces(pieces()));
     record
+}
+
+fn settings() -> SettingsRecord {
+    SettingsRecord {
+        photos: Some(PhotoRuleRecord::Off),
+        changed_by: Some(8),
+        changed_ms: Some(1_790_000_000_000),
+    }
 }
 
 fn explanation() -> Explanation {
@@ -178,6 +191,7 @@ fn what_is_written_now_is_golden() {
     let seen = |direct| LastSeenRecord { message: u64::MAX, direct };
     assert_written(&seen(false), LAST_SEEN_1);
     assert_written(&seen(true), LAST_SEEN_DIRECT_1);
+    assert_written(&settings(), SETTINGS_1);
     assert_written(&StaleRecord { since_ms: 1_790_000_000_000 }, STALE_1);
     assert_written(&IndexRecord {}, INDEX_1);
 }
@@ -215,6 +229,9 @@ fn every_other_record_ever_written_is_read() {
     assert!(read::<LastSeenRecord>(LAST_SEEN_DIRECT_1).direct);
     assert_eq!(read::<StaleRecord>(STALE_1).since_ms, 1_790_000_000_000);
     read::<IndexRecord>(INDEX_1);
+    let settings = read::<SettingsRecord>(SETTINGS_1);
+    assert!(matches!(settings.photos, Some(PhotoRuleRecord::Off)));
+    assert_eq!(settings.changed_by, Some(8));
 }
 
 #[test]
@@ -246,6 +263,8 @@ fn golden_index_keys() {
         (Index::BlobInMessages(blob), &format!("0a{}", "ab".repeat(32))),
         (Index::BlobInExchanges(blob), &format!("0b{}", "ab".repeat(32))),
     ];
+    assert_eq!(Realm::Channel(ChannelId(2)).key(), value("010000000000000002", ""));
+    assert_eq!(Realm::Guild(GuildId(3)).key(), value("020000000000000003", ""));
     for (index, prefix) in entries {
         let expected = value(&format!("{prefix}0102030405060708"), "");
         assert_eq!(index.entry(MessageId(0x0102_0304_0506_0708)), expected);

@@ -25,6 +25,7 @@ mod index;
 mod messages;
 mod nouns;
 mod records;
+mod settings;
 mod upkeep;
 
 use std::path::Path;
@@ -36,8 +37,11 @@ pub use error::{Error, Result};
 pub use migrations_free_store::{BlobId, Error as StoreError, Finding, Key, Report, Transferred};
 pub use nouns::{
     Acceptance, Answer, AuthorId, ChannelId, Exchange, Explanation, Forgotten, GuildId, Heard,
-    Message, MessageId, Outcome, Piece, Place, Reason, Recorded, Request, Seen, State, Whose,
+    Message, MessageId, Outcome, PhotoRule, Piece, Place, Reason, Recorded, Request, Seen, State,
+    Whose,
 };
+
+pub use settings::Realm;
 
 /// Everything that Shutterbug remembers. Clones are cheap and share it.
 #[derive(Clone)]

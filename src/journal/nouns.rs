@@ -98,6 +98,15 @@ pub enum Place {
     Direct,
 }
 
+/// Whether photos are shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PhotoRule {
+    /// When the model chooses to.
+    On,
+    /// Never.
+    Off,
+}
+
 /// What [`Journal::hear`](super::Journal::hear) did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {

@@ -6,6 +6,7 @@ use migrations_free_store::{Batch, Report, Schema, Transferred};
 
 use super::index::IndexRecord;
 use super::records::{ExchangeRecord, LastSeenRecord, MessageRecord, StaleRecord};
+use super::settings::SettingsRecord;
 use super::{Journal, Result};
 
 /// Every record type that the journal ever wrote.
@@ -14,6 +15,7 @@ fn schema() -> Schema {
         .with::<MessageRecord>()
         .with::<ExchangeRecord>()
         .with::<LastSeenRecord>()
+        .with::<SettingsRecord>()
         .with::<StaleRecord>()
         .with::<IndexRecord>()
 }

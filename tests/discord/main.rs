@@ -4,6 +4,7 @@
 
 mod binary;
 mod bot;
+mod commands;
 mod direct;
 #[path = "../fake_discord/mod.rs"]
 mod fake_discord;

@@ -7,6 +7,7 @@ mod memory;
 mod published;
 mod sizes;
 mod talk;
+mod train;
 
 use std::str::FromStr;
 
@@ -40,6 +41,7 @@ enum Command {
     Memory,
     Talk(talk::Arguments),
     Draw(draw::Arguments),
+    Train(train::Arguments),
     Published(published::Arguments),
 }
 
@@ -53,6 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
         Command::Memory => memory::run(compute)?,
         Command::Talk(arguments) => talk::run(arguments, compute)?,
         Command::Draw(arguments) => draw::run(arguments, compute)?,
+        Command::Train(arguments) => train::run(arguments, compute)?,
         Command::Published(arguments) => published::run(arguments, compute)?,
     };
     println!("{figures:#}");

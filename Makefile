@@ -48,7 +48,7 @@ lint: $(VENV)/.torch $(VENV)/.lint
 
 # The model against transformers and diffusers, on freshly drawn tiny weights; then what it wrote
 # against peft and diffusers.
-PARITY_PARTS := bridge llama prompt stable_diffusion systems
+PARITY_PARTS := bridge llama prompt stable_diffusion systems training
 PARITY := $(CURDIR)/target/parity
 PARITY_SEED ?= 1
 parity: $(VENV)/.parity

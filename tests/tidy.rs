@@ -39,6 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "training",
         &[
             "adapters",
+            "bridge",
             "config",
             "data",
             "dialogue",

@@ -62,7 +62,7 @@ pub(crate) struct Arguments {
 
 /// The settings of training that the command line gives.
 #[derive(Debug, clap::Args)]
-pub(crate) struct SettingsOptions {
+pub(super) struct SettingsOptions {
     /// Settings to begin with; config/training.toml documents each [default: default]
     #[arg(long, value_name = "PRESET")]
     preset: Option<Preset>,
@@ -86,7 +86,7 @@ pub(crate) struct SettingsOptions {
 
 impl SettingsOptions {
     /// Over the preset, or over the settings `earlier` of a run that goes on.
-    pub(crate) fn load(
+    pub(super) fn load(
         &self,
         config: Option<&Path>,
         earlier: Option<&Path>,

@@ -24,7 +24,7 @@ pub use config::{
 };
 pub use generate::{Decoding, Finish, Generation, GenerationSettings, TokenWatcher, Written};
 pub use grammar::PhotoRules;
-pub use model::{LlamaVision, Prompt, TRAINED_TAGS};
+pub use model::{BUFFERS, LlamaVision, Prompt, TRAINED_TAGS};
 pub use reading::SeenPhoto;
 pub use sight::{Sight, cross_attention_mask, sights};
 pub use vision::PhotoTiles;

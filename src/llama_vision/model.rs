@@ -23,7 +23,7 @@ use crate::torch::{Checkpoint, Compute, LoadError, Weights};
 pub(super) const PHOTOS_AT_ONCE: usize = 4;
 
 /// Buffers that old files carry.
-const BUFFERS: &[&str] = &["rotary_emb.inv_freq"];
+pub const BUFFERS: &[&str] = &["rotary_emb.inv_freq"];
 
 /// What the header of a weights file says, key and value, if the photo tags were trained with all
 /// other rows.
@@ -194,6 +194,33 @@ impl LlamaVision {
         let batch = Batch::new(self, prompts, 0);
         let hidden_btd = self.decoder.forward(&batch.ids_bt, &batch.prefill(adapter), None);
         self.decoder.logits(&hidden_btd, adapter)
+    }
+
+    /// As `logits`, at the `places` of each prompt alone, one prompt after the other: `[n, v]`. With
+    /// a large vocabulary the logits of the other positions would take most of the memory.
+    ///
+    /// # Panics
+    /// As `logits`, or if a place is beyond its prompt.
+    pub fn logits_at(
+        &self,
+        prompts: &[Prompt<'_>],
+        places: &[Vec<usize>],
+        adapter: Option<&Adapter>,
+    ) -> Tensor {
+        let batch = Batch::new(self, prompts, 0);
+        let hidden_btd = self.decoder.forward(&batch.ids_bt, &batch.prefill(adapter), None);
+        let length = hidden_btd.size()[1];
+        let mut rows = Vec::new();
+        for (b, (prompt, places)) in (0..).zip(prompts.iter().zip(places)) {
+            let padding = length - prompt.ids.len() as i64;
+            for &place in places {
+                assert!(place < prompt.ids.len(), "places lie within their prompts");
+                rows.push(b * length + padding + place as i64);
+            }
+        }
+        let rows_n = Tensor::from_slice(&rows).to_device(self.compute.device);
+        let hidden_nd = hidden_btd.flatten(0, 1).index_select(0, &rows_n);
+        self.decoder.logits(&hidden_nd, adapter)
     }
 
     pub(super) fn compute(&self) -> Compute {

@@ -13,6 +13,7 @@
 mod checkpoint;
 mod draws;
 mod error;
+mod joint;
 mod measures;
 mod metrics;
 pub mod objectives;
@@ -37,6 +38,7 @@ use tch::{Kind, Tensor};
 pub use crate::torch::Parameters;
 pub use draws::{Draws, Purpose};
 pub use error::{Diagnosis, TrainError};
+pub use joint::{Driver, JointMicroBatch, JointObjective, MicroDraws, PhotoDraws};
 pub use measures::{Measure, Measures};
 pub use metrics::MetricsLog;
 pub use open::open_run;

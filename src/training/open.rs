@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::error::TrainError;
+use super::joint::JointObjective;
 use super::objectives::{DiffusionObjective, EncodersObjective, TextObjective, VaeObjective};
 use super::trainer::{Trainer, TrainingRun};
 use crate::config::{Stage, Training};
@@ -37,8 +38,8 @@ pub fn open_run(
             Box::new(Trainer::new(objective, settings.clone())?)
         }
         Stage::Joint => {
-            let reason = "training.stage: \"joint\" is not there yet";
-            return Err(TrainError::Setting(reason.to_owned()));
+            let objective = JointObjective::load(model, examples, settings, compute)?;
+            Box::new(Trainer::new(objective, settings.clone())?)
         }
     })
 }

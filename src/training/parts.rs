@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::config::{Beginning, WrittenPrecision};
+use crate::llama_vision::TRAINED_TAGS;
 use crate::systems::{MANIFEST, write_manifest};
 use crate::torch::{
     Checkpoint, Compute, LoadError, Parameters, SaveKind, Weights, write_safetensors,
@@ -140,7 +141,8 @@ impl Parts {
             }
             let file = part.join(folder).join(format!("{stem}.safetensors"));
             let tensors = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-            write_safetensors(&file, tensors, kind, &[])?;
+            let header: &[_] = if self.tags_trained(open) { &[TRAINED_TAGS] } else { &[] };
+            write_safetensors(&file, tensors, kind, header)?;
         }
         edit(&part)?;
         if complete(&part) {
@@ -151,6 +153,16 @@ impl Parts {
             fs::remove_dir_all(&place)?;
         }
         Ok(fs::rename(&part, &place)?)
+    }
+
+    /// Whether the photo tags' rows are among what is or was trained with all other rows: then
+    /// they are to stay as they are.
+    fn tags_trained(&self, open: &OpenPart) -> bool {
+        let before = || {
+            Checkpoint::open(&self.directory.join(open.place.folder), open.place.stem)
+                .is_ok_and(|weights| weights.metadata(TRAINED_TAGS.0) == Some(TRAINED_TAGS.1))
+        };
+        open.place == LLAMA && (open.below.iter().any(String::is_empty) || before())
     }
 
     fn trained_folders(&self) -> Vec<PathBuf> {

@@ -7,7 +7,6 @@ mod memory;
 mod published;
 mod sizes;
 mod talk;
-mod train;
 
 use std::str::FromStr;
 
@@ -41,7 +40,6 @@ enum Command {
     Memory,
     Talk(talk::Arguments),
     Draw(draw::Arguments),
-    Train(train::Arguments),
     Published(published::Arguments),
 }
 
@@ -55,7 +53,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
         Command::Memory => memory::run(compute)?,
         Command::Talk(arguments) => talk::run(arguments, compute)?,
         Command::Draw(arguments) => draw::run(arguments, compute)?,
-        Command::Train(arguments) => train::run(arguments, compute)?,
         Command::Published(arguments) => published::run(arguments, compute)?,
     };
     println!("{figures:#}");

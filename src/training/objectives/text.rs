@@ -1,19 +1,17 @@
 //! The language model with its eyes, on dialogues: full training of decoder, projector and vision
 //! encoder on the text loss alone (eq. 1).
 //!
-//! Axes in names: b dialogue, t position, v vocabulary, n scored token.
+//! Axes in names: v vocabulary, n scored token.
 
 use std::path::Path;
-
-use tch::{Kind, Tensor};
 
 use crate::config::{TextLoss, Training, WrittenPrecision};
 use crate::data::Example;
 use crate::llama_vision::{Config, LlamaVision, Prompt, SeenPhoto};
-use crate::prompt::{PromptBuilder, SpanKind};
+use crate::prompt::PromptBuilder;
 use crate::torch::Compute;
 use crate::training::parts::{LLAMA, Parts};
-use crate::training::reading::ReadDialogue;
+use crate::training::reading::{ReadDialogue, ScoredTokens};
 use crate::training::{
     Batch, Counts, Measures, MicroLoss, Objective, ObjectiveError, Parameters, StepContext,
     TrainError,
@@ -25,7 +23,6 @@ pub struct TextObjective {
     parameters: Parameters,
     llama: LlamaVision,
     prompts: PromptBuilder,
-    compute: Compute,
     examples: Vec<Example>,
     text: TextLoss,
     micro_batch: usize,
@@ -55,7 +52,6 @@ impl TextObjective {
             parameters: parts.parameters(),
             parts,
             llama,
-            compute,
             examples,
             text: settings.text.clone(),
             micro_batch: settings.micro_batch_examples,
@@ -125,49 +121,17 @@ impl Objective for TextObjective {
             .zip(&photos)
             .map(|(dialogue, photos)| Prompt { ids: &dialogue.prompt.ids, photos })
             .collect();
-        let logits_btv = self.llama.logits(&prompts, None);
-        let (rows, targets, captions) = scored_rows(micro_batch, logits_btv.size()[1]);
-        let device = self.compute.device;
-        let [rows_n, targets_n] =
-            [&rows, &targets].map(|ids| Tensor::from_slice(ids).to_device(device));
-        step.recorder.keep("target_ids", || targets_n.shallow_clone());
-
-        let logits_nv = logits_btv.flatten(0, 1).index_select(0, &rows_n);
-        let log_p_nv = logits_nv.log_softmax(-1, Kind::Float);
-        let surprise_n = -log_p_nv.gather(1, &targets_n.unsqueeze(1), false).squeeze_dim(1);
-        let sum = surprise_n.sum(Kind::Float);
-
+        let places: Vec<Vec<usize>> = micro_batch.iter().map(ReadDialogue::predicting).collect();
+        let logits_nv = self.llama.logits_at(&prompts, &places, None);
+        for dialogue in micro_batch {
+            dialogue.record(&step.recorder, &self.llama.config().vision);
+        }
         let mut measures = Measures::default();
-        measures.add("text_loss", sum.double_value(&[]), rows.len() as f64);
-        let caption_n = Tensor::from_slice(&captions).to_device(device);
-        let caption_sum = (surprise_n * caption_n).sum(Kind::Float).double_value(&[]);
-        measures.add("caption_loss", caption_sum, captions.iter().sum::<f32>().into());
+        let sum = ScoredTokens::new(micro_batch).surprise(&logits_nv, &mut measures);
         Ok(MicroLoss { loss: sum / counts.tokens as f64, measures, probes: Vec::new() })
     }
 
     fn write(&self, parameters: &Parameters, out: &Path) -> Result<(), ObjectiveError> {
         self.parts.write(parameters, out, self.precision, |_| Ok(()))
     }
-}
-
-/// Of every scored token: the row of the logits `[b·t, v]` that predicts it in a batch padded on
-/// the left to `length`, the token, and 1 where it belongs to a caption.
-fn scored_rows(dialogues: &[ReadDialogue], length: i64) -> (Vec<i64>, Vec<i64>, Vec<f32>) {
-    let (mut rows, mut targets, mut captions) = (Vec::new(), Vec::new(), Vec::new());
-    for (b, dialogue) in dialogues.iter().enumerate() {
-        let ids = &dialogue.prompt.ids;
-        let padding = length - ids.len() as i64;
-        let mut in_caption = vec![0.0; ids.len()];
-        for span in &dialogue.prompt.spans {
-            if span.kind == SpanKind::Caption {
-                in_caption[span.tokens.clone()].fill(1.0);
-            }
-        }
-        for &place in &dialogue.scored {
-            rows.push(b as i64 * length + padding + place as i64 - 1);
-            targets.push(i64::from(ids[place]));
-            captions.push(in_caption[place]);
-        }
-    }
-    (rows, targets, captions)
 }

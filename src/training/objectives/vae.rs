@@ -64,13 +64,6 @@ impl VaeObjective {
         let vae = Vae::load(&weights, &config.vae)?;
         weights.finish(&[])?;
         let side = settings.pictures.picture_px.map_or_else(|| own_side(&config), i64::from);
-        let multiple = config.vae.downscale();
-        if side % multiple != 0 {
-            let reason = format!(
-                "diffusion.picture_px is {side}; it must be one of the multiples of {multiple}"
-            );
-            return Err(TrainError::Setting(reason));
-        }
         Ok(Self {
             parameters: parts.parameters(),
             parts,
@@ -112,7 +105,7 @@ impl VaeObjective {
 }
 
 /// Side of the model's own pictures in pixels.
-pub(super) fn own_side(config: &StableDiffusion3Config) -> i64 {
+pub(in crate::training) fn own_side(config: &StableDiffusion3Config) -> i64 {
     config.transformer.sample_size * config.vae.downscale()
 }
 

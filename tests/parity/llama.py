@@ -24,6 +24,8 @@ from transformers.models.mllama.processing_mllama import (
     get_cross_attention_token_mask,
 )
 
+import draws
+
 NEW_TOKENS = 64
 BEAM_WIDTH = 3
 BEAM_TOKENS = 24
@@ -154,19 +156,15 @@ def published_name(name):
 
 def randomise(model, generator):
     """Draws every parameter anew: gates, norms and biases clearly away from zeros and ones."""
-    for name, parameter in model.named_parameters():
-        drawn = torch.randn(parameter.shape, generator=generator)
-        if "gate" in name.split(".")[-1]:
-            drawn = drawn.sign() * (0.4 + 0.6 * torch.rand(parameter.shape, generator=generator))
-        elif "norm" in name and name.endswith("weight"):
-            drawn = 1 + 0.4 * drawn
-        elif parameter.dim() < 2:
-            drawn = 0.4 * drawn
-        elif "embed" in name:
-            drawn = 2 * drawn
-        else:
-            drawn = 1.2 * drawn / math.sqrt(parameter[0].numel())
-        parameter.data.copy_(drawn)
+
+    def gate(draw):
+        return draw.sign() * (0.4 + 0.6 * torch.rand(draw.shape, generator=generator))
+
+    draws.randomise(
+        model.named_parameters(), generator,
+        is_table=lambda name: "embed" in name and not name.endswith("class_embedding"),
+        norm=0.4, vector=0.4, table=2, matrix=1.2, gate=gate,
+    )
 
 
 def build(name, generator):

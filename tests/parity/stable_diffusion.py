@@ -39,6 +39,7 @@ from transformers import (
     T5EncoderModel,
 )
 
+import draws
 from stable_diffusion_shapes import write_shapes
 
 CLIP_POSITIONS = 77
@@ -166,15 +167,11 @@ CASES = {
 
 def randomise(model, generator):
     """Draws every parameter, and a stored table of positions, away from its initial values."""
-    tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-    for name, parameter in model.named_parameters():
-        draw = torch.randn(parameter.shape, generator=generator)
-        if parameter.ndim == 1:
-            parameter.data = 1 + 0.3 * draw if name.endswith("weight") else 0.2 * draw
-        elif id(parameter) in tables:
-            parameter.data = 0.5 * draw
-        else:
-            parameter.data = draw / parameter[0].numel() ** 0.5
+    draws.randomise(
+        model.named_parameters(), generator,
+        is_table=draws.embeddings(model).__contains__,
+        norm=0.3, vector=0.2, table=0.5, matrix=1,
+    )
     for name, buffer in model.named_buffers():
         if name == "pos_embed.pos_embed" and model.config.pos_embed_max_size:
             buffer += 0.3 * torch.randn(buffer.shape, generator=generator)

@@ -28,6 +28,7 @@ from transformers import (
     MllamaImageProcessor,
 )
 
+import draws
 from vocabularies import (
     LLAMA_IMAGE,
     clip_vocabulary,
@@ -41,28 +42,14 @@ CLIP_MERGES = 102
 VISION_SIZE = 28
 
 
-@torch.no_grad()
 def randomise(model, generator):
     """Draws every parameter: matrices by fan-in, norms and gates about 1, biases about 0."""
-    tables = {
-        f"{name}.weight"
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Embedding)
-    }
-    for name, parameter in sorted(model.named_parameters()):
-        noise = torch.randn(parameter.shape, generator=generator)
-        is_norm = "norm" in name and name.endswith("weight") and parameter.dim() == 1
-        if is_norm:
-            parameter.copy_(1 + 0.1 * noise)
-        elif "gate" in name and parameter.numel() == 1:
-            parameter.copy_(0.8 + 0.2 * noise)
-        elif name in tables or name.endswith("embedding"):
-            parameter.copy_(0.5 * noise)
-        elif parameter.dim() < 2:
-            parameter.copy_(0.1 * noise)
-        else:
-            fan_in = parameter[0].numel()
-            parameter.copy_(noise / fan_in**0.5)
+    tables = draws.embeddings(model)
+    draws.randomise(
+        sorted(model.named_parameters()), generator,
+        is_table=lambda name: name in tables or name.endswith("embedding"),
+        norm=0.1, vector=0.1, table=0.5, matrix=1, gate=lambda draw: 0.8 + 0.2 * draw,
+    )
 
 
 def write_llama(directory, generator):

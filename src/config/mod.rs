@@ -13,7 +13,7 @@ use std::path::PathBuf;
 pub use secret::{Secret, TokenSource};
 pub use settings::{
     Attachments, Discord, Drawing, History, Log, LogFormat, Model, Queue, Reply, Settings,
-    Shutdown, Store, Switch,
+    Shutdown, Store, Switch, is_this_machine,
 };
 pub use training::{
     Accumulation, Beginning, Bridge, BridgeMode, CheckpointPolicy, DiffusionLoss, EncodersLoss,

@@ -376,6 +376,16 @@ fn discord(
     })
 }
 
+/// Whether an address is one of this machine: what goes there does not leave it.
+pub fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
 /// A server's address; without encryption the token may go to this machine only.
 fn address(
     key: &'static str,
@@ -387,13 +397,10 @@ fn address(
         return Ok(None);
     }
     let url = Url::parse(text).map_err(|_| out_of_range(key, "is no address"))?;
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => return Err(out_of_range(key, "names no host")),
-    };
-    if url.scheme() == encrypted || (url.scheme() == plain && loopback) {
+    if url.host().is_none() {
+        return Err(out_of_range(key, "names no host"));
+    }
+    if url.scheme() == encrypted || (url.scheme() == plain && is_this_machine(&url)) {
         return Ok(Some(url));
     }
     Err(out_of_range(key, "must be encrypted (https or wss): the bot token is sent there"))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use tokio::sync::Semaphore;
-use url::{Host, Url};
+use url::Url;
 
 use super::message::Attachment;
 use crate::config;
@@ -173,12 +173,7 @@ fn trusted(address: &str, hosts: &[String]) -> Option<Url> {
     let discords = DISCORD_HOSTS.contains(&host) && url.port().is_none();
     let configured = hosts.iter().any(|known| known == host || *known == with_port);
     let encrypted = url.scheme() == "https";
-    let local = match url.host()? {
-        Host::Domain(name) => name == "localhost",
-        Host::Ipv4(ip) => ip.is_loopback(),
-        Host::Ipv6(ip) => ip.is_loopback(),
-    };
-    let safe = encrypted || (url.scheme() == "http" && local);
+    let safe = encrypted || (url.scheme() == "http" && config::is_this_machine(&url));
     let bare = url.username().is_empty() && url.password().is_none();
     ((discords || configured) && safe && bare).then_some(url)
 }

@@ -8,12 +8,12 @@ use serenity::all::{
 };
 use serenity::async_trait;
 use tokio::sync::mpsc::UnboundedSender;
-use url::{Host, Url};
+use url::Url;
 
 use super::message::Me;
 use super::rest::{self, Rest, RestError};
 use super::translate;
-use crate::config::{self, Secret, Switch};
+use crate::config::{self, Secret, Switch, is_this_machine};
 use crate::daemon::Event;
 
 /// Why there is no connection to the gateway, or no longer.
@@ -157,13 +157,7 @@ fn closed(error: &serenity::Error) -> GatewayClosed {
 /// Whether the token may go to this address.
 fn is_safe(address: &str) -> bool {
     let Ok(url) = Url::parse(address) else { return false };
-    let local = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    };
-    url.scheme() == "wss" || (url.scheme() == "ws" && local)
+    url.scheme() == "wss" || (url.scheme() == "ws" && is_this_machine(&url))
 }
 
 #[cfg(test)]

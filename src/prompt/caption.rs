@@ -161,7 +161,7 @@ impl CaptionTokenizer {
 fn required_id(plain: &PlainTokenizer, token: &str, path: &Path) -> Result<u32, PromptLoadError> {
     plain.id(token).ok_or_else(|| PromptLoadError::Unusable {
         path: path.to_owned(),
-        reason: format!("there is no token {token}"),
+        reason: format!("there is no token {token}; take the files of the same model"),
     })
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum PromptLoadError {
     /// A file can't be read.
-    #[error("{path}")]
+    #[error("can't read {path}; see that it is there and that you may read it")]
     Io {
         /// File concerned.
         path: PathBuf,
@@ -16,7 +16,7 @@ pub enum PromptLoadError {
         source: io::Error,
     },
     /// A JSON file is not of its form.
-    #[error("{path} can't be understood")]
+    #[error("{path} can't be understood; put the original file in its place")]
     Json {
         /// File concerned.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum PromptLoadError {
         source: serde_json::Error,
     },
     /// The tokenizer library refuses the file.
-    #[error("{path} makes no tokenizer")]
+    #[error("{path} makes no tokenizer; put the original file in its place")]
     Tokenizer {
         /// File concerned.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum PromptLoadError {
         source: tokenizers::Error,
     },
     /// The chat template doesn't parse.
-    #[error("{path} holds no chat template that can be read")]
+    #[error("{path} holds no chat template that can be read; put the original file in its place")]
     Template {
         /// File concerned.
         path: PathBuf,

@@ -53,7 +53,11 @@ impl LlamaTokenizer {
         let plain = PlainTokenizer::new(json, &path)?;
         let control = |name: &str| {
             let id = plain.controls().get(name).copied();
-            id.ok_or_else(|| unusable(format!("there is no special token {name}")))
+            id.ok_or_else(|| {
+                unusable(format!(
+                    "there is no special token {name}; take the file of the same model"
+                ))
+            })
         };
         let image = control(IMAGE)?;
         let tags = match tags {
@@ -62,7 +66,9 @@ impl LlamaTokenizer {
         };
         for id in [tags.img, tags.img_end] {
             if !plain.controls().values().any(|&control| control == id) {
-                return Err(unusable(format!("photo tag {id} is no special token")));
+                return Err(unusable(format!(
+                    "photo tag {id} is no special token; convert the model again"
+                )));
             }
         }
         let ends = turn_ends(directory, &plain)?;

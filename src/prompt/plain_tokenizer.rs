@@ -40,13 +40,15 @@ impl PlainTokenizer {
         for token in json["added_tokens"].as_array().map_or(&[][..], Vec::as_slice) {
             let (Some(content), Some(id)) = (token["content"].as_str(), token["id"].as_u64())
             else {
-                return Err(unusable("an added token lacks its content or its id".to_owned()));
+                return Err(unusable("an added token lacks its content or its id; put the original file in its place".to_owned()));
             };
             let kind = if is_control(token) { &mut controls } else { &mut words };
             kind.insert(content.to_owned(), id as u32);
         }
         if !json["model"].is_object() {
-            return Err(unusable("there is no model".to_owned()));
+            return Err(unusable(
+                "there is no model; put the original file in its place".to_owned(),
+            ));
         }
         let unknown = unknown_id(&json["model"], &controls);
         hide(&mut json["model"], &controls);
@@ -64,7 +66,7 @@ impl PlainTokenizer {
             let ids = plain.encode(content);
             if !ids.is_ok_and(|tokens| tokens.iter().all(|token| token.id != *id)) {
                 return Err(unusable(format!(
-                    "the text {content} makes control token {id} even as text"
+                    "the text {content} makes control token {id} even as text; put the original file in its place"
                 )));
             }
         }

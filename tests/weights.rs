@@ -1,11 +1,10 @@
-//! Reading checkpoints: formats, shards, every way in which a file can be wrong, and memory.
+//! Reading checkpoints: formats, shards, and every way in which a file can be wrong.
 
 use std::error::Error;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use shutterbug::torch::{Checkpoint, Compute, LoadError, Weights, resident_bytes_max};
+use shutterbug::torch::{Checkpoint, Compute, LoadError, Weights};
 use tch::{Device, Kind, Tensor};
 
 fn write(path: &Path, tensors: &[(&str, Tensor)]) {
@@ -189,48 +188,4 @@ fn an_empty_folder_says_what_it_lacks() {
         error.contains("neither model.safetensors nor model.safetensors.index.json"),
         "{error}"
     );
-}
-
-const CHILD: &str = "SHUTTERBUG_TEST_LOAD";
-const TENSORS: i64 = 64;
-const WIDTH: i64 = 2048;
-
-/// Peak resident memory is a process's own, so the test runs itself again as a child.
-#[test]
-fn loading_holds_a_model_once() {
-    if let Some(file) = std::env::var_os(CHILD) {
-        let weights = Weights::new(Checkpoint::file(Path::new(&file)).unwrap(), Compute::CPU);
-        let tensors: Vec<Tensor> = (0..TENSORS)
-            .map(|index| weights.tensor(&format!("w{index}"), &[WIDTH, WIDTH]).unwrap())
-            .collect();
-        // Touches every page.
-        let sum: f64 = tensors.iter().map(|t| t.sum(Kind::Double).double_value(&[])).sum();
-        assert!(sum.is_finite());
-        println!("peak {}", resident_bytes_max().unwrap());
-        return;
-    }
-    for stored in [Kind::Half, Kind::Float] {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("model.safetensors");
-        let ones = Tensor::ones([WIDTH, WIDTH], (stored, Device::Cpu));
-        let names: Vec<String> = (0..TENSORS).map(|index| format!("w{index}")).collect();
-        let tensors: Vec<(&str, Tensor)> =
-            names.iter().map(|name| (name.as_str(), ones.shallow_clone())).collect();
-        write(&file, &tensors);
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "loading_holds_a_model_once", "--nocapture"])
-            .env(CHILD, &file)
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        let peak: f64 =
-            text.lines().find_map(|line| line.split("peak ").nth(1)).unwrap().parse().unwrap();
-        let running = (TENSORS * WIDTH * WIDTH * 4) as f64;
-        assert!(
-            peak <= 1.1 * running + 300e6,
-            "stored as {stored:?}: peak {:.0} MB for {:.0} MB of tensors",
-            peak / 1e6,
-            running / 1e6
-        );
-    }
 }

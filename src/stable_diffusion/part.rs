@@ -1,5 +1,6 @@
 //! The parts of a pipeline that have weights, and where these lie.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::clip::ClipTextEncoder;
@@ -69,14 +70,27 @@ impl Part {
     /// Holds the part's weights below `dir` against its configuration, without reading a tensor:
     /// the number of tensors, or everything that is wrong.
     pub fn inspect(self, dir: &Path) -> Result<usize, Vec<LoadError>> {
-        let folder = self.folder();
-        Weights::inspect(&dir.join(folder), self.stem(), self.ignored(), |weights| match self {
+        Weights::inspect(&dir.join(self.folder()), self.stem(), self.ignored(), |weights| {
+            self.build(dir, weights)
+        })
+    }
+
+    /// The names and shapes of the tensors that its configuration below `dir` asks for.
+    pub fn names(self, dir: &Path) -> Result<BTreeMap<String, Vec<i64>>, LoadError> {
+        let weights = Weights::shapes_only();
+        self.build(dir, &weights)?;
+        Ok(weights.asked())
+    }
+
+    /// Builds the part by its configuration below `dir`, for the names that are asked for.
+    fn build(self, dir: &Path, weights: &Weights) -> Result<(), LoadError> {
+        match self {
             Self::ClipL | Self::ClipG => {
-                ClipTextEncoder::load(weights, &ClipConfig::read(dir, folder)?).map(drop)
+                ClipTextEncoder::load(weights, &ClipConfig::read(dir, self.folder())?).map(drop)
             }
             Self::T5 => T5Encoder::load(weights, &T5Config::read(dir)?).map(drop),
             Self::Transformer => Mmdit::load(weights, &MmditConfig::read(dir)?).map(drop),
             Self::Vae => Vae::load(weights, &VaeConfig::read(dir)?).map(drop),
-        })
+        }
     }
 }

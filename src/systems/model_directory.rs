@@ -48,6 +48,15 @@ impl ModelDirectory {
         self.path.join("diffusion")
     }
 
+    /// The weights of all parts, the language model's first; only their headers are read.
+    pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, ModelError> {
+        let mut checkpoints = vec![Checkpoint::open(&self.llama(), LlamaVision::STEM)?];
+        for part in Part::of(&self.diffusion())? {
+            checkpoints.push(part.open(&self.diffusion())?);
+        }
+        Ok(checkpoints)
+    }
+
     /// The model's revision, as records keep it.
     pub fn revision(&self) -> String {
         self.manifest.revision()

@@ -1,5 +1,6 @@
 //! Memory: how much, and how fast.
 
+use std::fs::File;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -52,6 +53,12 @@ pub fn reset_peak(device: Device) {
 /// cleared anew, costs about a tenth of the time of reading a prompt. To be called first.
 pub fn keep_freed_memory() {
     shim::keep_freed_memory();
+}
+
+/// Asks the system to drop what it keeps of a file in memory, so that reading it means reading the
+/// disk; whether it heard. Pages that are mapped or not yet written stay.
+pub fn forget_file(file: &File) -> bool {
+    shim::forget_file(file)
 }
 
 /// How fast the CPU's memory is read, in bytes a second: the best of several sweeps by libtorch's

@@ -21,8 +21,8 @@ pub use initial::Initial;
 pub use linear::linear;
 pub use load_error::LoadError;
 pub use memory::{
-    DeviceMemory, device_memory, keep_freed_memory, peak_bytes, read_bytes_per_s, reset_peak,
-    resident_bytes_max,
+    DeviceMemory, device_memory, forget_file, keep_freed_memory, peak_bytes, read_bytes_per_s,
+    reset_peak, resident_bytes_max,
 };
 pub use save::{SaveError, SaveKind, write_safetensors};
 pub use weights::{Checkpoint, Parameters, Weights};

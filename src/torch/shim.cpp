@@ -6,6 +6,7 @@
 #include <ATen/DeviceAccelerator.h>
 #include <c10/core/GradMode.h>
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
 #include <string.h>
@@ -117,6 +118,10 @@ void *shutterbug_keep_mask(uint64_t seed, double keep, const int64_t *sizes, siz
         .bernoulli_(keep, generator)
         .div_(keep);
   });
+}
+
+int shutterbug_forget_file(int descriptor) {
+  return posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED) == 0;
 }
 
 int shutterbug_accelerator_memory(int index, uint64_t *free_bytes, uint64_t *total_bytes) {

@@ -79,6 +79,9 @@ int shutterbug_norm(const void *const *tensors, size_t count, double *norm, char
 // Multiplies all tensors in place.
 int shutterbug_scale(const void *const *tensors, size_t count, double factor, char **error);
 
+// Asks the system to drop what it keeps of an open file in memory. 1 if it heard.
+int shutterbug_forget_file(int descriptor);
+
 #ifdef __cplusplus
 }
 #endif

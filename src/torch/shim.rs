@@ -4,7 +4,9 @@
 use std::any::Any;
 use std::borrow::Borrow;
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::fs::File;
 use std::mem;
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
@@ -103,6 +105,7 @@ unsafe extern "C" {
         factor: f64,
         error: *mut *mut c_char,
     ) -> c_int;
+    fn shutterbug_forget_file(descriptor: c_int) -> c_int;
     fn shutterbug_accelerator_memory(index: c_int, free: *mut u64, total: *mut u64) -> c_int;
     fn shutterbug_accelerator_peak(index: c_int, bytes: *mut u64) -> c_int;
     fn shutterbug_accelerator_reset_peak(index: c_int);
@@ -427,6 +430,11 @@ pub(super) fn scale(tensors: &[impl Borrow<Tensor>], factor: f64) {
     // SAFETY: the tensors outlive the call.
     let fine = unsafe { shutterbug_scale(tensors.as_ptr(), tensors.len(), factor, &raw mut error) };
     check(fine, error);
+}
+
+pub(super) fn forget_file(file: &File) -> bool {
+    // SAFETY: the file is open during the call.
+    unsafe { shutterbug_forget_file(file.as_raw_fd()) == 1 }
 }
 
 /// (free, total) bytes of the accelerator with this index, if there is one.

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use memmap2::{MmapMut, MmapOptions, UncheckedAdvice};
+use memmap2::{Advice, MmapMut, MmapOptions, UncheckedAdvice};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
@@ -194,6 +194,10 @@ impl Checkpoint {
         // SAFETY: the range lies inside the map, which the Arc keeps alive, and is aligned.
         let view = unsafe { shim::tensor_over(bytes.as_ptr(), expected, kind, map) };
         if compute.device == Device::Cpu && compute.kind == kind {
+            // Read now, in one go, and not page by page under the first reply. Where the system
+            // does not know how, the first reply does it.
+            let length = entry.end - entry.begin;
+            let _ = map.advise_range(Advice::PopulateRead, entry.begin, length);
             return Ok(view);
         }
         let tensor = view.to_device(compute.device).to_kind(compute.kind);

@@ -274,3 +274,22 @@ fn the_published_models_bench_runs_at_a_tiny_size() {
     assert!(keys(&without, 16 + 77 + 1), "{without}");
     assert!(!with_t5["talk"]["attention"].as_array().unwrap().is_empty());
 }
+
+#[test]
+fn the_load_bench_loads_a_whole_model() {
+    let place = Place::new();
+    for files in ["in-memory", "on-disk"] {
+        let output = shutterbug()
+            .args(["bench", "load", "--rounds", "1", "--files", files, "--model"])
+            .arg(place.path("model"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
+        for figure in ["file_bytes", "read_s", "load_s", "load_per_read", "resident_bytes_max"] {
+            assert!(figures[figure].as_f64().unwrap() > 0.0, "{figure}: {figures}");
+        }
+        // The tiny model's files are in half precision for the most part.
+        assert!(figures["tensor_bytes"].as_u64() > figures["file_bytes"].as_u64(), "{figures}");
+    }
+}

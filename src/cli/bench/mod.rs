@@ -3,6 +3,7 @@
 //! `benches/side_by_side.py` calls these commands in turn with transformers and diffusers.
 
 mod draw;
+mod load;
 mod memory;
 mod published;
 mod sizes;
@@ -40,6 +41,7 @@ enum Command {
     Memory,
     Talk(talk::Arguments),
     Draw(draw::Arguments),
+    Load(load::Arguments),
     Published(published::Arguments),
 }
 
@@ -53,6 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
         Command::Memory => memory::run(compute)?,
         Command::Talk(arguments) => talk::run(arguments, compute)?,
         Command::Draw(arguments) => draw::run(arguments, compute)?,
+        Command::Load(arguments) => load::run(arguments, compute)?,
         Command::Published(arguments) => published::run(arguments, compute)?,
     };
     println!("{figures:#}");

@@ -62,7 +62,7 @@ pub(crate) struct Arguments {
 
 /// The settings of training that the command line gives.
 #[derive(Debug, clap::Args)]
-pub(super) struct SettingsOptions {
+pub(crate) struct SettingsOptions {
     /// Settings to begin with; config/training.toml documents each [default: default]
     #[arg(long, value_name = "PRESET")]
     preset: Option<Preset>,
@@ -86,7 +86,7 @@ pub(super) struct SettingsOptions {
 
 impl SettingsOptions {
     /// Over the preset, or over the settings `earlier` of a run that goes on.
-    pub(super) fn load(
+    pub(crate) fn load(
         &self,
         config: Option<&Path>,
         earlier: Option<&Path>,

@@ -8,6 +8,7 @@ mod memory;
 mod published;
 mod sizes;
 mod talk;
+mod train;
 
 use std::str::FromStr;
 
@@ -42,6 +43,7 @@ enum Command {
     Talk(talk::Arguments),
     Draw(draw::Arguments),
     Load(load::Arguments),
+    Train(train::Arguments),
     Published(published::Arguments),
 }
 
@@ -56,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
         Command::Talk(arguments) => talk::run(arguments, compute)?,
         Command::Draw(arguments) => draw::run(arguments, compute)?,
         Command::Load(arguments) => load::run(arguments, compute)?,
+        Command::Train(arguments) => train::run(arguments, compute)?,
         Command::Published(arguments) => published::run(arguments, compute)?,
     };
     println!("{figures:#}");

@@ -150,8 +150,7 @@ mod tests {
         assert_eq!(masked(crc32c(&24_u64.to_le_bytes())), u32::from_le_bytes(*b"\xa3\x7f\x4b\x22"));
     }
 
-    /// Taken apart by hand after event.proto; tests/parity/training.py reads such a file with
-    /// TensorBoard's own reader where that is installed.
+    /// Put together by hand after event.proto.
     #[test]
     fn an_event_is_the_protocol_buffer_it_should_be() {
         let folder = tempfile::tempdir().unwrap();

@@ -34,6 +34,8 @@ pub struct DiffusionObjective {
     compute: Compute,
     photos: Vec<PhotoItem>,
     captions: Vec<CaptionIds>,
+    /// Of each photo, where its caption is cut.
+    notes: Vec<Option<String>>,
     empty_caption: CaptionIds,
     size: [i64; 2],
     loss: DiffusionLoss,
@@ -91,7 +93,9 @@ impl DiffusionObjective {
             .map(|photo| encode(photo.caption.as_deref().unwrap_or_default()))
             .collect::<Result<_, _>>()
             .map_err(super::unusable)?;
+        let notes = photos.iter().map(|photo| super::caption_note(photo, &tokenizers)).collect();
         Ok(Self {
+            notes,
             parameters: parts.parameters(),
             parts,
             model,
@@ -185,6 +189,7 @@ impl Objective for DiffusionObjective {
                     step.draws.uniform(Purpose::CaptionDropout, place) < self.loss.caption_dropout;
                 let caption = if dropped { &self.empty_caption } else { &self.captions[photo] };
                 captions.push(caption.clone());
+                batch.left_out.extend(self.notes[photo].clone());
                 kept.push(place);
             }
             if kept.is_empty() {

@@ -55,6 +55,8 @@ pub struct EncodersObjective {
     compute: Compute,
     photos: Vec<PhotoItem>,
     captions: Vec<CaptionIds>,
+    /// Of each photo, where its caption is cut.
+    notes: Vec<Option<String>>,
     micro_batch: usize,
     precision: WrittenPrecision,
 }
@@ -119,7 +121,9 @@ impl EncodersObjective {
             .map(|photo| tokenizers.encode(photo.caption.as_deref().unwrap_or_default()))
             .collect::<Result<_, _>>()
             .map_err(super::unusable)?;
+        let notes = photos.iter().map(|photo| super::caption_note(photo, &tokenizers)).collect();
         Ok(Self {
+            notes,
             processor: ImageProcessor::load(&llama).map_err(super::unusable)?,
             parts,
             parameters,
@@ -215,6 +219,7 @@ impl Objective for EncodersObjective {
                     Ok(pixels) => {
                         pairs.photos.push(self.tiles(&pixels));
                         pairs.captions.push(self.captions[place].clone());
+                        batch.left_out.extend(self.notes[place].clone());
                     }
                     Err(sentence) => batch.left_out.push(sentence),
                 }

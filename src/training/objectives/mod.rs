@@ -16,10 +16,13 @@ use std::error::Error;
 
 use crate::config::{Switch, Training};
 use crate::nn::Activations;
+use crate::prompt::CaptionTokenizers;
 use crate::stable_diffusion::Part;
+use crate::tokens::CLIP_POSITIONS;
 
 use super::TrainError;
 use super::parts::Place;
+use super::pictures::PhotoItem;
 
 /// Folder and file stem of a part of the image generator.
 pub(super) fn place(part: Part) -> Place {
@@ -39,6 +42,20 @@ pub(super) fn activations(settings: &Training) -> Activations {
         Switch::On => Activations::Recompute,
         Switch::Off => Activations::Keep,
     }
+}
+
+/// A sentence, where a photo's caption is longer than the text encoders.
+fn caption_note(photo: &PhotoItem, tokenizers: &CaptionTokenizers) -> Option<String> {
+    let caption = photo.caption.as_deref()?.trim_end();
+    let encoded = tokenizers.clip_l.encode(caption).ok()?;
+    let read = encoded.bytes.last().map_or(0, |bytes| bytes.end);
+    (read < caption.len()).then(|| {
+        format!(
+            "{}: its caption is longer than the text encoders' {CLIP_POSITIONS} positions; its \
+             end is left out",
+            photo.name
+        )
+    })
 }
 
 pub(super) fn unusable(source: impl Error + Send + Sync + 'static) -> TrainError {

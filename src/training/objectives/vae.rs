@@ -64,6 +64,13 @@ impl VaeObjective {
         let vae = Vae::load(&weights, &config.vae)?;
         weights.finish(&[])?;
         let side = settings.pictures.picture_px.map_or_else(|| own_side(&config), i64::from);
+        let multiple = config.vae.downscale();
+        if side % multiple != 0 {
+            let reason = format!(
+                "diffusion.picture_px is {side}; it must be one of the multiples of {multiple}"
+            );
+            return Err(TrainError::Setting(reason));
+        }
         Ok(Self {
             parameters: parts.parameters(),
             parts,

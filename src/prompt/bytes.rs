@@ -14,6 +14,12 @@ pub(super) fn byte_of(character: char) -> Option<u8> {
     }
 }
 
+/// The characters of the alphabet, in CLIP's order: first those that stand for themselves.
+pub(super) fn alphabet() -> impl Iterator<Item = char> {
+    let all = || (0..0x200).filter_map(char::from_u32).filter(|&c| byte_of(c).is_some());
+    all().filter(|&c| u32::from(c) < 0x100).chain(all().filter(|&c| u32::from(c) >= 0x100))
+}
+
 /// The bytes of a token written in the alphabet; `None` for any other string.
 pub(super) fn token_bytes(token: &str) -> Option<Vec<u8>> {
     token.chars().map(byte_of).collect()
@@ -29,6 +35,8 @@ mod tests {
             (0..0x200).filter_map(char::from_u32).filter_map(byte_of).collect();
         bytes.sort_unstable();
         assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
+        let alphabet: Vec<char> = alphabet().collect();
+        assert_eq!((alphabet.len(), alphabet[0], alphabet[255]), (256, '!', '\u{143}'));
         assert_eq!(token_bytes("Ġcafé").unwrap(), b" caf\xe9");
         assert_eq!(token_bytes("<|a b|>"), None);
     }

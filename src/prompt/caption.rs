@@ -14,8 +14,8 @@ use crate::tokens::{CLIP_POSITIONS, CaptionIds, T5_POSITIONS};
 
 /// CLIP's words: contractions, runs of letters, single digits, runs of anything else.
 const CLIP_WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
-const CLIP_BEGIN: &str = "<|startoftext|>";
-const CLIP_END: &str = "<|endoftext|>";
+pub(super) const CLIP_BEGIN: &str = "<|startoftext|>";
+pub(super) const CLIP_END: &str = "<|endoftext|>";
 /// What CLIP's vocabulary writes behind tokens that end a word.
 const CLIP_WORD_END: &str = "</w>";
 
@@ -227,15 +227,7 @@ fn clip_json(vocab: &Value, merges: &Value, padding: &str) -> Value {
             { "type": "Replace", "pattern": { "Regex": r"\s+" }, "content": " " },
             { "type": "Lowercase" },
         ]},
-        "pre_tokenizer": { "type": "Sequence", "pretokenizers": [
-            {
-                "type": "Split",
-                "pattern": { "Regex": CLIP_WORDS },
-                "behavior": "Removed",
-                "invert": true,
-            },
-            { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
-        ]},
+        "pre_tokenizer": clip_pre_tokenizer(),
         "decoder": null,
         "model": {
             "type": "BPE",
@@ -250,4 +242,17 @@ fn clip_json(vocab: &Value, merges: &Value, padding: &str) -> Value {
             "merges": merges,
         },
     })
+}
+
+/// How captions are cut into words.
+pub(super) fn clip_pre_tokenizer() -> Value {
+    json!({ "type": "Sequence", "pretokenizers": [
+        {
+            "type": "Split",
+            "pattern": { "Regex": CLIP_WORDS },
+            "behavior": "Removed",
+            "invert": true,
+        },
+        { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
+    ]})
 }

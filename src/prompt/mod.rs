@@ -19,6 +19,7 @@ mod plain_tokenizer;
 mod reply;
 mod resize;
 mod view;
+mod vocabulary;
 
 pub use assembly::{Budget, Prompt, PromptBuilder, Span, SpanKind};
 pub use caption::{CaptionTokenizer, CaptionTokenizers, EncodedCaption};
@@ -28,3 +29,4 @@ pub use image_processor::{Detail, ImageProcessor, ImageTiles};
 pub use llama_tokenizer::LlamaTokenizer;
 pub use plain_tokenizer::TextToken;
 pub use reply::{ReplyDecoder, Step};
+pub use vocabulary::{LlamaIds, VocabularyError, write_clip_vocabulary, write_llama_vocabulary};

@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::adapters::AdapterError;
-use crate::prompt::{PromptError, PromptLoadError};
-use crate::torch::LoadError;
+use crate::prompt::{PromptError, PromptLoadError, VocabularyError};
+use crate::torch::{LoadError, SaveError};
 
 /// Why a model directory can't be used or made. Every message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,9 @@ pub enum ModelError {
         #[source]
         source: io::Error,
     },
+    /// A vocabulary can't be learned or written.
+    #[error("the vocabularies can't be made")]
+    Learning(#[from] VocabularyError),
     /// There is no manifest.
     #[error(
         "{0} is no model directory: it has no shutterbug.toml; \
@@ -143,6 +146,12 @@ pub enum ModelError {
         #[source]
         source: PromptError,
     },
+}
+
+impl From<SaveError> for ModelError {
+    fn from(SaveError { path, source }: SaveError) -> Self {
+        Self::io(path)(source)
+    }
 }
 
 impl ModelError {

@@ -7,10 +7,12 @@ mod draw;
 mod end_to_end;
 mod error;
 mod footprint;
+mod fresh;
 mod inspection;
 mod latents;
 mod manifest;
 mod model_directory;
+mod preset;
 mod trace;
 
 use std::fmt;
@@ -25,10 +27,12 @@ pub use convert::{Transfer, convert, write_manifest};
 pub use end_to_end::EndToEnd;
 pub use error::ModelError;
 pub use footprint::{Footprint, Share};
+pub use fresh::{Texts, create};
 pub use inspection::{Finding, Inspection, inspect};
 pub use latents::Latents;
 pub use manifest::{Base, Bridge, BridgeMode, MANIFEST, Manifest, Perceptron, Sizes};
 pub use model_directory::{ADAPTER, ModelDirectory};
+pub use preset::Preset;
 
 /// Whether a reply may share a photo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,8 +21,8 @@ use crate::journal::{
 };
 use crate::systems::PhotoSharing;
 
-/// Most messages of the journal that are held against what Discord shows.
-const KNOWN_MAX: usize = 400;
+/// Messages of the journal that are read at once to hold them against what Discord shows.
+const KNOWN_AT_ONCE: usize = 50;
 
 /// Whether something may have been sent already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,14 +221,22 @@ impl Errand {
         let before = MessageId(request.trigger.0 + 1);
         self.house
             .in_journal(move |journal| {
-                let known = journal.messages(request.channel, Some(before), KNOWN_MAX)?;
-                let kept = known.iter().map(|message| message.id);
-                for id in kept.take_while(|id| from.is_none_or(|from| *id >= from)) {
-                    if !there.contains(&id) {
-                        journal.forget(Whose::Message(id), now_ms())?;
+                let mut before = before;
+                loop {
+                    let known = journal.messages(request.channel, Some(before), KNOWN_AT_ONCE)?;
+                    for message in &known {
+                        if from.is_some_and(|from| message.id < from) {
+                            return Ok(());
+                        }
+                        if !there.contains(&message.id) {
+                            journal.forget(Whose::Message(message.id), now_ms())?;
+                        }
+                    }
+                    match known.last() {
+                        Some(last) if known.len() == KNOWN_AT_ONCE => before = last.id,
+                        _ => return Ok(()),
                     }
                 }
-                Ok(())
             })
             .await
     }

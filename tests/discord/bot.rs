@@ -112,7 +112,8 @@ impl Bot {
 
     /// Waits for it to end by itself, and gives why and the folder with its journal.
     pub async fn ends(self) -> (DaemonError, TempDir) {
-        let ended = self.task.await.expect("the daemon doesn't panic");
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.task);
+        let ended = ended.await.expect("it ends").expect("the daemon doesn't panic");
         (ended.expect_err("it can't go on"), self.folder)
     }
 

@@ -4,6 +4,7 @@
 //! that is set, and otherwise the frozen ones of `tests/fixtures`.
 
 mod set_aside;
+mod sketches;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
@@ -14,7 +15,7 @@ use shutterbug::llama_vision::{
     Config, Decoding, Finish, GenerationSettings, LlamaVision, PhotoTiles, Prompt, SeenPhoto,
     Written, cross_attention_mask,
 };
-use shutterbug::nn::{Adapter, Lora};
+use shutterbug::nn::{Activations, Adapter, Dropout, Lora};
 use shutterbug::torch::{Checkpoint, Compute, Generator, Weights};
 use tch::{Device, Kind, Tensor};
 
@@ -333,4 +334,111 @@ fn the_published_models_names_and_shapes_are_those_that_the_tables_expect() {
         assert_eq!(asked.get(name), Some(shape), "{name}");
     }
     assert_eq!(asked.len(), published.len());
+}
+
+/// A model of which every parameter is trained, and its parameters.
+fn trainable(name: &str, compute: Compute) -> (LlamaVision, Weights) {
+    let dir = root().join(name);
+    let checkpoint = Checkpoint::open(&dir, LlamaVision::STEM).unwrap();
+    let weights = Weights::trainable(checkpoint, compute, &[""]);
+    let model = LlamaVision::from_weights(&weights, Config::read(&dir).unwrap()).unwrap();
+    (model, weights)
+}
+
+/// The case with several photos.
+const TRAINED_CASE: usize = 1;
+
+/// The reference's linear function of the logits, with the adapter of this call if there is one.
+fn linear_loss(reference: &Reference, model: &LlamaVision, adapter: Option<&Adapter>) -> Tensor {
+    let case = &reference.facts.cases[TRAINED_CASE];
+    let seen = model.perceive(&reference.photos(TRAINED_CASE), adapter);
+    let logits = model.logits(&[Prompt { ids: &case.ids, photos: &seen }], adapter).get(0);
+    (logits.to_kind(Kind::Float) * sketches::wave(&logits)).sum(Kind::Float)
+}
+
+#[test]
+fn every_parameter_receives_the_references_gradient() {
+    for reference in Reference::all() {
+        let (model, weights) = trainable(reference.name, Compute::CPU);
+        let loss = linear_loss(&reference, &model, None);
+        let gradients = sketches::differentiate(&loss, &weights.parameters());
+        let file = root().join(reference.name).join("gradients.safetensors");
+        sketches::assert_same(reference.name, &gradients, &file);
+    }
+}
+
+#[test]
+fn in_bfloat16_every_parameter_is_a_float32_leaf_with_nearly_the_same_gradient() {
+    let half = Compute { device: Device::Cpu, kind: Kind::BFloat16 };
+    for reference in Reference::all() {
+        let [exact, rounded] = [Compute::CPU, half].map(|compute| {
+            let (model, weights) = trainable(reference.name, compute);
+            sketches::flat_gradient(&linear_loss(&reference, &model, None), &weights.parameters())
+        });
+        let error = ((&rounded - &exact).norm() / exact.norm()).double_value(&[]);
+        assert!(error < 0.1, "{}: {error}", reference.name);
+    }
+}
+
+/// A low-rank update of every linear layer of the decoder and new rows for two tokens, all away
+/// from zero, with dropout.
+fn training_adapter(reference: &Reference, model: &LlamaVision, weights: &Weights) -> Adapter {
+    let shapes = weights.asked();
+    let layers = shapes.iter().filter_map(|(name, shape)| {
+        let layer = name.strip_suffix(".weight").filter(|layer| layer.ends_with("_proj"))?;
+        let shape = <[i64; 2]>::try_from(shape.as_slice()).ok()?;
+        layer.starts_with("language_model").then_some((layer, shape))
+    });
+    let mut adapter = Adapter::fresh(layers, 2, 3.0, 5, Device::Cpu);
+    let mut generator = Generator::new(6);
+    for lora in adapter.layers.values_mut() {
+        lora.b = (generator.randn(&lora.b.size()) * 0.2).set_requires_grad(true);
+    }
+    let ids = &reference.facts.cases[TRAINED_CASE].ids;
+    adapter.rows = model.token_rows(&[ids[2], ids[4]]);
+    adapter.with_dropout(Dropout { probability: 0.3, seed: 8 })
+}
+
+#[test]
+fn recomputed_layers_give_the_same_bits_dropout_and_rows_included() {
+    for reference in Reference::all() {
+        let (mut model, weights) = trainable(reference.name, Compute::CPU);
+        let adapter = training_adapter(&reference, &model, &weights);
+        let mut parameters = weights.parameters();
+        parameters.extend(adapter.parameters());
+        let [kept, recomputed] = [Activations::Keep, Activations::Recompute].map(|activations| {
+            model.set_activations(activations);
+            let loss = linear_loss(&reference, &model, Some(&adapter));
+            (loss.double_value(&[]), sketches::differentiate(&loss, &parameters))
+        });
+        assert_eq!(recomputed.0.to_bits(), kept.0.to_bits(), "{}", reference.name);
+        for (name, gradient) in &kept.1 {
+            assert_eq!(&recomputed.1[name], gradient, "{}: {name}", reference.name);
+            let of_adapter = name.contains(".lora_") || name.ends_with(".token_rows");
+            assert!(!of_adapter || gradient.norm().double_value(&[]) > 0.0, "{name}");
+        }
+        // Another seed drops something else.
+        let other = adapter.with_dropout(Dropout { probability: 0.3, seed: 9 });
+        let other = linear_loss(&reference, &model, Some(&other)).double_value(&[]);
+        assert!((other - kept.0).abs() > 1e-3, "{}", reference.name);
+    }
+}
+
+/// Nothing that a model keeps may be of its weights as they once were.
+#[test]
+fn after_a_step_a_model_computes_with_its_new_weights() {
+    for reference in Reference::all() {
+        let (model, weights) = trainable(reference.name, Compute::CPU);
+        let before = linear_loss(&reference, &model, None);
+        sketches::step(&before, &weights.parameters());
+        let after = linear_loss(&reference, &model, None).double_value(&[]);
+        assert!((after - before.double_value(&[])).abs() > 1e-3, "{}", reference.name);
+        let folder = tempfile::tempdir().unwrap();
+        let from = root().join(reference.name);
+        std::fs::copy(from.join("config.json"), folder.path().join("config.json")).unwrap();
+        sketches::save(&weights, &folder.path().join("model.safetensors"));
+        let again = LlamaVision::load(folder.path(), Compute::CPU, None).unwrap();
+        let loaded = linear_loss(&reference, &again, None).double_value(&[]);
+        assert!((loaded - after).abs() <= 1e-6 * after.abs(), "{}: {loaded}", reference.name);
+    }
 }

@@ -27,7 +27,7 @@ use crate::prompt::{
     self, Budget, CaptionTokenizers, Closing, PromptBuilder, PromptError, ReplyDecoder, Step,
 };
 use crate::stable_diffusion::StableDiffusion3;
-use crate::torch::{Compute, Generator};
+use crate::torch::{Compute, Generator, SaveError};
 
 /// Most photos in one reply.
 const PHOTOS_MAX: usize = 4;
@@ -308,6 +308,6 @@ fn unanswerable(error: PromptError) -> RespondError {
     }
 }
 
-fn failed(error: tch::TchError) -> RespondError {
+fn failed(error: SaveError) -> RespondError {
     RespondError::Failed(Box::new(error))
 }

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use tch::{Kind, Tensor};
 
+use crate::torch::{SaveError, SaveKind, write_safetensors};
+
 /// Collects named tensors for a safetensors file; without a file it collects nothing.
 pub(super) struct Trace<'a> {
     file: Option<&'a Path>,
@@ -21,15 +23,14 @@ impl<'a> Trace<'a> {
             let tensor = make().detach().to_device(tch::Device::Cpu);
             let tensor =
                 if tensor.is_floating_point() { tensor.to_kind(Kind::Float) } else { tensor };
-            self.tensors.push((name.into(), tensor.contiguous()));
+            self.tensors.push((name.into(), tensor));
         }
     }
 
-    pub(super) fn write(&self) -> Result<(), tch::TchError> {
-        match self.file {
-            Some(file) => Tensor::write_safetensors(&self.tensors, file),
-            None => Ok(()),
-        }
+    pub(super) fn write(&self) -> Result<(), SaveError> {
+        let Some(file) = self.file else { return Ok(()) };
+        let named = self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+        write_safetensors(file, named, SaveKind::Own, &[])
     }
 }
 

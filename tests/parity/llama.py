@@ -2,8 +2,8 @@
 
     python tests/parity/llama.py --out DIR [--seed N]
 
-Each folder below DIR is a model directory as `save_pretrained` writes it, with `reference.json` and
-`reference.safetensors` beside it. `published/` holds no weights, but the configuration of
+Each folder below DIR is a model directory as `save_pretrained` writes it, with `reference.json`,
+`reference.safetensors` and, for training of every parameter, `gradients.safetensors` beside it. `published/` holds no weights, but the configuration of
 Llama-3.2-11B-Vision and the names and shapes of its parameters, from a model on the meta device.
 
 Every parameter is drawn anew, far from its initial value: gates, biases and norms that start as
@@ -25,6 +25,7 @@ from transformers.models.mllama.processing_mllama import (
 )
 
 import draws
+from sketches import sketches, wave
 
 NEW_TOKENS = 64
 BEAM_WIDTH = 3
@@ -191,6 +192,10 @@ CASES = (
 )
 
 
+# The case with several photos.
+TRAINED_CASE = 1
+
+
 def draw_prompt(config, case, generator):
     """Token ids that follow `case`, and a tiling for each photo; the first photo fills all tiles."""
     vocabulary, image = config.text_config.vocab_size, config.image_token_index
@@ -323,6 +328,14 @@ def adapted(model, given, generator):
     return {"layers": names, "scale": scale}, tensors
 
 
+def trained(model, given):
+    """Sketches of the gradients of a linear function of the logits in every parameter."""
+    model.zero_grad()
+    logits = model(**given).logits[0]
+    (logits * wave(logits.shape)).sum().backward()
+    return sketches((published_name(name), value) for name, value in model.named_parameters())
+
+
 def write_model(name, out, seed):
     generator = torch.Generator().manual_seed(seed)
     folder = out / name
@@ -341,11 +354,14 @@ def write_model(name, out, seed):
             tensors |= {f"case{index}.{key}": value for key, value in values.items()}
             if index == 0:
                 first = given
+            if index == TRAINED_CASE:
+                several = given
     facts["adapter"], values = adapted(model, first, generator)
     tensors |= {f"adapter.{key}": value for key, value in values.items()}
 
     tensors = {key: value.contiguous() for key, value in tensors.items()}
     safetensors.torch.save_file(tensors, folder / "reference.safetensors")
+    safetensors.torch.save_file(trained(model, several), folder / "gradients.safetensors")
     (folder / "reference.json").write_text(json.dumps(facts) + "\n")
     check_names(model, folder)
 

@@ -3,7 +3,8 @@
     tests/parity/stable_diffusion.py --out DIR [--seed N]
 
 For every configuration below there is DIR/NAME/model (the published layout, without tokenizers),
-DIR/NAME/reference.safetensors (inputs, outputs and gradients in float32), and
+DIR/NAME/reference.safetensors (inputs, outputs and gradients in float32),
+DIR/NAME/gradients.safetensors (those of every parameter, in few numbers), and
 DIR/NAME/reference.json (settings, and the mean absolute error of the reference's own bfloat16
 results). DIR/shapes holds the parameter tables of the published models. The same seed gives the
 same numbers. Every parameter is drawn at random, norms, biases and gates too, so that no block is
@@ -40,6 +41,7 @@ from transformers import (
 )
 
 import draws
+from sketches import sketches, wave
 from stable_diffusion_shapes import write_shapes
 
 CLIP_POSITIONS = 77
@@ -227,12 +229,6 @@ def build(case, generator):
     )
 
 
-def wave(shape):
-    """Fixed coefficients of a linear function, which nobody needs to store: cos 0, cos 1, …"""
-    count = torch.Size(shape).numel()
-    return torch.arange(count, dtype=torch.float64).cos().float().reshape(shape)
-
-
 class FixedTokenizer:
     """Stands in for a tokenizer: every text has its ids already."""
 
@@ -329,6 +325,35 @@ def lora_reference(pipeline, embeds, pooled, latents, generator):
     transformer.delete_adapters("default")
     tensors = {f"lora.{name}": tensor for name, tensor in state.items()}
     return tensors | {"transformer.velocity_lora": velocity}
+
+
+def trained(pipeline, latents, reference):
+    """Sketches of the gradients of linear functions of every part's output in its parameters."""
+    names = ("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
+    parts = {name: getattr(pipeline, name) for name in names}
+    parts = {name: part for name, part in parts.items() if part is not None}
+    for part in parts.values():
+        # Low-rank updates froze what they were added to.
+        part.requires_grad_(True).zero_grad()
+    embeds, pooled = encode(pipeline)
+    ((embeds * wave(embeds.shape)).sum() + (pooled * wave(pooled.shape)).sum()).backward()
+    velocity = pipeline.transformer(
+        hidden_states=latents,
+        encoder_hidden_states=reference["encode.embeds"],
+        pooled_projections=reference["encode.pooled"],
+        timestep=reference["transformer.sigmas"] * 1000,
+        return_dict=False,
+    )[0]
+    (velocity * wave(velocity.shape)).sum().backward()
+    picture = pipeline.vae.decode(latents, return_dict=False)[0]
+    posterior = pipeline.vae.encode(reference["vae.picture"].detach()).latent_dist
+    sample = posterior.mean + posterior.std * reference["vae.noise"]
+    ((picture * wave(picture.shape)).sum() + (sample * wave(sample.shape)).sum()).backward()
+    return sketches(
+        (f"{part}/{name}".replace(".base_layer", ""), value)
+        for part, module in parts.items()
+        for name, value in module.named_parameters()
+    )
 
 
 def vae_reference(vae, latents, draw):
@@ -432,6 +457,7 @@ def write(name, case, seed, out):
     reference |= transformer_reference(pipeline, embeds, pooled, latents)
     reference |= lora_reference(pipeline, embeds, pooled, latents, generator)
     reference |= vae_reference(pipeline.vae, latents, draw)
+    save_file(trained(pipeline, latents, reference), out / "gradients.safetensors")
     settings = {
         "steps": STEPS,
         "guidance": GUIDANCE,

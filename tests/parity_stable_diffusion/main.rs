@@ -11,4 +11,7 @@ mod sampling;
 #[path = "../set_aside/mod.rs"]
 mod set_aside;
 mod shapes;
+#[path = "../sketches/mod.rs"]
+mod sketches;
+mod training;
 mod values;

@@ -4,18 +4,13 @@ use shutterbug::nn::{Adapter, Lora};
 use shutterbug::stable_diffusion::{ClipTextEncoder, EmbeddedCaptions, TextConditioning};
 use shutterbug::tokens::CaptionIds;
 use shutterbug::torch::Compute;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::case::{BFLOAT16, Case};
+use super::sketches::wave;
 
 /// Every so many positions of the gradient by the prompt embeddings are stored.
 const GRADIENT_STRIDE: i64 = 6;
-
-/// The coefficients of the reference's linear functions: cos 0, cos 1, …
-fn wave(like: &Tensor) -> Tensor {
-    let count = Tensor::arange(like.numel() as i64, (Kind::Double, Device::Cpu));
-    count.cos().to_kind(Kind::Float).view(like.size().as_slice())
-}
 
 fn leaf(value: &Tensor) -> Tensor {
     value.detach().copy().set_requires_grad(true)

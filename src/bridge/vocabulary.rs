@@ -38,7 +38,9 @@ pub fn static_matches(
             encoders.entry(key).or_default().push(id);
         }
     }
-    encoders.values_mut().for_each(|ids| ids.sort_unstable());
+    for ids in encoders.values_mut() {
+        ids.sort_unstable();
+    }
     let tokens = (0..llama.rows() as u32).filter_map(|id| {
         let matches = encoders.get(&fold(llama.token_bytes(id)?)?)?;
         Some((id, matches.clone()))

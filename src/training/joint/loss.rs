@@ -65,7 +65,7 @@ impl JointObjective {
             let sum = error_b.sum(Kind::Float);
             measures.add("picture_loss", sum.double_value(&[]), shares.len() as f64);
             loss += sum * weight;
-            self.record_told(recorder, &told);
+            record_told(recorder, &told);
             probes = told.into_iter().filter_map(|told| Some((GRADIENT, told.probe?))).collect();
         }
         self.record(recorder, micro_batch, draws);
@@ -224,12 +224,12 @@ impl JointObjective {
             recorder.keep("latent_noise", || drawn.latents_chw.shallow_clone());
         }
     }
+}
 
-    /// What the encoders were told, for a trace.
-    fn record_told(&self, recorder: &Recorder, told: &[Told]) {
-        for Told { caption, .. } in told {
-            recorder.keep("clip_l_ids", || Tensor::from_slice(&caption.clip_l.ids));
-            recorder.keep("clip_g_ids", || Tensor::from_slice(&caption.clip_g.ids));
-        }
+/// What the encoders were told, for a trace.
+fn record_told(recorder: &Recorder, told: &[Told]) {
+    for Told { caption, .. } in told {
+        recorder.keep("clip_l_ids", || Tensor::from_slice(&caption.clip_l.ids));
+        recorder.keep("clip_g_ids", || Tensor::from_slice(&caption.clip_g.ids));
     }
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
-use super::objectives::{activations, own_side, place, unusable};
+use super::objectives::{activations, cut_note, own_side, place, unusable};
 use super::parts::{LLAMA, Parts};
 use super::reading::ReadDialogue;
 use super::{
@@ -172,6 +172,10 @@ impl Objective for JointObjective {
             match ReadDialogue::read(example, &self.prompts, &self.settings.text, context_tokens) {
                 Ok((dialogue, note)) => {
                     batch.left_out.extend(note);
+                    for shared in &dialogue.shared {
+                        let note = cut_note(&example.id, &shared.caption, &self.encoders);
+                        batch.left_out.extend(note);
+                    }
                     if self.settings.language == Trained::Nothing && dialogue.shared.is_empty() {
                         batch.left_out.push(format!("{}: A shares no photo in it", example.id));
                     } else {

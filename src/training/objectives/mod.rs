@@ -46,14 +46,22 @@ pub(super) fn activations(settings: &Training) -> Activations {
 
 /// A sentence, where a photo's caption is longer than the text encoders.
 fn caption_note(photo: &PhotoItem, tokenizers: &CaptionTokenizers) -> Option<String> {
-    let caption = photo.caption.as_deref()?.trim_end();
+    cut_note(&photo.name, photo.caption.as_deref()?, tokenizers)
+}
+
+/// A sentence, where the caption of the photo called `name` is longer than the text encoders.
+pub(super) fn cut_note(
+    name: &str,
+    caption: &str,
+    tokenizers: &CaptionTokenizers,
+) -> Option<String> {
+    let caption = caption.trim_end();
     let encoded = tokenizers.clip_l.encode(caption).ok()?;
     let read = encoded.bytes.last().map_or(0, |bytes| bytes.end);
     (read < caption.len()).then(|| {
         format!(
-            "{}: its caption is longer than the text encoders' {CLIP_POSITIONS} positions; its \
-             end is left out",
-            photo.name
+            "{name}: its caption is longer than the text encoders' {CLIP_POSITIONS} positions; its \
+             end is left out"
         )
     })
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use shutterbug::dialogue::Pixels;
 use shutterbug::imaging::encode_png;
+use shutterbug::systems::{ModelDirectory, Transfer, convert};
 use shutterbug::training::Draws;
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -182,6 +183,111 @@ fn what_can_not_be_used_is_told_and_the_rest_goes_on() {
     assert!(output.status.success(), "{log}");
     assert!(log.contains("longer than 30 tokens"), "{log}");
     assert!(log.contains("d3: "), "{log}");
+}
+
+/// The tiny model as a model directory.
+fn model(folder: &Path) -> String {
+    let model = folder.join("model");
+    let (llama, diffusion) = (tiny().join("llama"), tiny().join("diffusion"));
+    convert(&llama, &diffusion, &model, Transfer::Copy).unwrap();
+    model.display().to_string()
+}
+
+#[test]
+fn what_was_learned_jointly_serves_as_an_adapter_and_goes_on_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, model) = (dataset(folder.path()), model(folder.path()));
+    let (whole, pieces) = (folder.path().join("whole"), folder.path().join("pieces"));
+    let run = |out: &Path, steps: &str| {
+        let mut arguments = arguments("joint", &data, out);
+        let place = arguments.iter().position(|argument| argument == "--model").unwrap();
+        arguments[place + 1].clone_from(&model);
+        // Gold captions and then own ones, Gumbel noise and dropout: everything that is drawn.
+        let more = [
+            "--resume",
+            "--steps",
+            steps,
+            "--set",
+            "optimizer.schedule=constant",
+            "--set",
+            "bridge.gold_epochs=0.5",
+            "--set",
+            "bridge.own_caption_epochs=0",
+        ];
+        let output = train(&arguments, &more);
+        assert!(output.status.success(), "{}", stderr(&output));
+    };
+    run(&whole, "5");
+    for steps in ["1", "3", "5"] {
+        run(&pieces, steps);
+    }
+    assert_eq!(losses(&pieces), losses(&whole));
+    assert_eq!(losses(&whole).len(), 5);
+
+    let dialogue = folder.path().join("dialogue.jsonl");
+    let line = r#"{"id":"d","turns":[{"speaker":"B","elements":[{"text":"hello"}]}]}"#;
+    fs::write(&dialogue, line).unwrap();
+    let adapter = whole.join("adapter");
+    let output = Command::new(env!("CARGO_BIN_EXE_shutterbug"))
+        .args(["generate", "--model", &model, "--device", "cpu", "--greedy", "--steps", "2"])
+        .args(["--max-new-tokens", "8", "--adapter"])
+        .args([&adapter, Path::new("--out"), &folder.path().join("out"), &dialogue])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let reply: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(reply["adapter"].is_string(), "{reply}");
+}
+
+/// From configurations and tokenizers alone to a model directory that opens, a stage after the
+/// other, each of which learns.
+#[test]
+fn the_stages_of_pretraining_make_a_model_from_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = dataset(folder.path());
+    let mut model = folder.path().join("blank");
+    copy_without_weights(&tiny(), &model);
+    for (stage, steps) in [("vae", 24), ("encoders", 24), ("text", 24), ("diffusion", 160)] {
+        let steps = steps.to_string();
+        let out = folder.path().join(stage);
+        let mut arguments = arguments(stage, &data, &out);
+        let place = arguments.iter().position(|argument| argument == "--model").unwrap();
+        arguments[place + 1] = model.display().to_string();
+        let more = [
+            "--steps",
+            &steps,
+            "--set",
+            "training.begin=nothing",
+            "--set",
+            "optimizer.learning_rate=2e-3",
+            "--set",
+            "optimizer.warmup_steps=2",
+        ];
+        let output = train(&arguments, &more);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let losses: Vec<f64> = losses(&out).iter().map(|(_, loss)| loss.parse().unwrap()).collect();
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        let quarter = losses.len() / 4;
+        let (begin, end) = (mean(&losses[..quarter]), mean(&losses[3 * quarter..]));
+        assert!(end < 0.97 * begin, "{stage}: {losses:?}");
+        model = out.join("model");
+        let complete = model.join("shutterbug.toml").is_file();
+        assert_eq!(complete, stage == "diffusion");
+    }
+    ModelDirectory::open(&model).unwrap();
+}
+
+fn copy_without_weights(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let source = entry.unwrap().path();
+        let target = to.join(source.file_name().unwrap());
+        if source.is_dir() {
+            copy_without_weights(&source, &target);
+        } else if source.extension().is_none_or(|extension| extension != "safetensors") {
+            fs::copy(&source, &target).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -85,29 +85,31 @@ impl VaeObjective {
         })
     }
 
-    /// Mean and standard deviation of the latents of the dataset's first photos, by the
+    /// Mean and standard deviation of draws of the latents of the dataset's first photos, by the
     /// autoencoder in `folder`.
     fn scale(&self, folder: &Path) -> Result<Option<(f64, f64)>, ObjectiveError> {
         let stem = Part::Vae.stem();
         let weights = Weights::new(Checkpoint::open(folder, stem)?, self.compute);
         let vae = Vae::load(&weights, &self.config.vae)?;
         let _no_grad = tch::no_grad_guard();
-        let mut latents = Vec::new();
+        let (mut means, mut variances) = (Vec::new(), Vec::new());
         for chunk in self.photos[..self.photos.len().min(SCALE_PHOTOS_MAX)].chunks(32) {
             let chosen: Vec<&PhotoItem> = chunk.iter().collect();
             let loaded = load_all(&chosen, self.size, self.compute.device, &mut Vec::new());
             if let Some((pictures_bchw, _)) = loaded {
-                latents.push(vae.encode(&(pictures_bchw * 2.0 - 1.0)).mean_bchw.flatten(0, -1));
+                let latents = vae.encode(&(pictures_bchw * 2.0 - 1.0));
+                means.push(latents.mean_bchw.flatten(0, -1).to_kind(Kind::Double));
+                variances.push(latents.log_variance_bchw.exp().flatten(0, -1));
             }
         }
-        if latents.is_empty() {
+        if means.is_empty() {
             return Ok(None);
         }
-        let latents = Tensor::cat(&latents, 0).to_kind(Kind::Double);
-        Ok(Some((
-            latents.mean(Kind::Double).double_value(&[]),
-            latents.std(true).double_value(&[]),
-        )))
+        let (means, variances) = (Tensor::cat(&means, 0), Tensor::cat(&variances, 0));
+        let mean = means.mean(Kind::Double).double_value(&[]);
+        // Of a draw: the spread of the means, and that around each of them.
+        let variance = means.var(false) + variances.mean(Kind::Double);
+        Ok(Some((mean, variance.sqrt().double_value(&[]))))
     }
 }
 

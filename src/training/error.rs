@@ -1,6 +1,6 @@
 //! What can end a run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::ObjectiveError;
 use crate::torch::{LoadError, SaveError};
@@ -38,7 +38,7 @@ pub enum TrainError {
         source: ObjectiveError,
     },
     /// A checkpoint can't be written. Earlier ones are whole.
-    #[error("the checkpoint of step {step} can't be written; {}", earlier(.whole))]
+    #[error("the checkpoint of step {step} can't be written; {}", earlier(.whole.as_deref()))]
     Save {
         /// Its step.
         step: u64,
@@ -89,7 +89,7 @@ pub enum TrainError {
     Write(#[from] SaveError),
 }
 
-fn earlier(whole: &Option<PathBuf>) -> String {
+fn earlier(whole: Option<&Path>) -> String {
     match whole {
         Some(path) => format!("{} is whole, and --resume goes on from it", path.display()),
         None => "there is no earlier one".to_owned(),

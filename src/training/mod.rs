@@ -197,9 +197,8 @@ impl Recorder {
         let tensor = make().detach().to_device(tch::Device::Cpu);
         let tensor = if tensor.is_floating_point() { tensor.to_kind(Kind::Float) } else { tensor };
         let mut kept = kept.borrow_mut();
-        let again = |had: &str| {
-            had == name || had.strip_prefix(name).is_some_and(|rest| is_number_behind_dot(rest))
-        };
+        let again =
+            |had: &str| had == name || had.strip_prefix(name).is_some_and(is_number_behind_dot);
         let name = match kept.iter().filter(|(had, _)| again(had)).count() {
             0 => name.to_owned(),
             times => format!("{name}.{times}"),

@@ -16,7 +16,7 @@ impl Lines {
             let kept: String = read(path)?
                 .iter()
                 .filter(|object| object.get("step").and_then(Value::as_u64) <= Some(steps))
-                .map(|object| line(object))
+                .map(line)
                 .collect();
             let part = path.with_extension("jsonl.part");
             fs::write(&part, kept)?;

@@ -251,7 +251,7 @@ impl Objective for EncodersObjective {
             let (loss, found) = side.loss(&features_bf, &micro_batch.captions);
             measures.add(names.0, loss.double_value(&[]), weight);
             measures.add(names.1, found, weight);
-            total = total + loss;
+            total += loss;
         }
         Ok(MicroLoss { loss: total / counts.photos as f64, measures, probes: Vec::new() })
     }

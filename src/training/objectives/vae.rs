@@ -186,7 +186,7 @@ impl Objective for VaeObjective {
         ] {
             let sum = values_b.sum(Kind::Float);
             measures.add(name, sum.double_value(&[]), micro_batch.places.len() as f64);
-            total = total + sum * weight;
+            total += sum * weight;
         }
         Ok(MicroLoss { loss: total / counts.photos as f64, measures, probes: Vec::new() })
     }

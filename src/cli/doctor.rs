@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 /// Most problems of one place that are told one by one.
 const PROBLEMS_TOLD_MAX: usize = 8;
 
-pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<Verdict> {
+pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Verdict {
     let mut report = Report::default();
     let directory = arguments.model.directory(settings);
     report.findings(inspect(directory, arguments.model.adapter(settings).as_deref()).findings);
@@ -43,11 +43,11 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<
     if let (Some(compute), Ok(single), Ok(half)) =
         (compute, needed(Kind::Float), needed(Kind::BFloat16))
     {
-        let devices = devices_beside(compute.device).filter_map(Room::of).collect();
-        report.memory(compute, &Needs { single, half }, devices);
+        let rooms: Vec<Room> = devices_beside(compute.device).filter_map(Room::of).collect();
+        report.memory(compute, &Needs { single, half }, &rooms);
     }
     print!("{report}");
-    Ok(if report.problems == 0 { Verdict::Fine } else { Verdict::Problems })
+    if report.problems == 0 { Verdict::Fine } else { Verdict::Problems }
 }
 
 /// The chosen device and, if it is not the CPU, every other one. Asking for CUDA takes a while, which
@@ -126,7 +126,7 @@ impl Report {
 
     /// What each part of the model takes, whether all of it fits on the chosen device (the first of
     /// `rooms`), and if not, what would.
-    fn memory(&mut self, chosen: Compute, needs: &Needs, rooms: Vec<Room>) {
+    fn memory(&mut self, chosen: Compute, needs: &Needs, rooms: &[Room]) {
         let footprint = needs.of(chosen.kind);
         for share in &footprint.weights {
             self.lines.push(format!("         {:<16} {:>9}", share.name, Size(share.bytes)));
@@ -153,7 +153,7 @@ impl Report {
         if total <= room.free_bytes {
             self.good("memory", &format!("{figures}: it fits"));
         } else {
-            let advice = advice(footprint, room, needs, &rooms);
+            let advice = advice(footprint, room, needs, rooms);
             self.bad("memory", &format!("{figures}: it does not fit; {advice}"));
         }
     }
@@ -264,7 +264,7 @@ mod tests {
     }
 
     /// Problems, and the last line.
-    fn told(kind: Kind, rooms: Vec<Room>) -> (usize, String) {
+    fn told(kind: Kind, rooms: &[Room]) -> (usize, String) {
         let mut report = Report::default();
         let compute = Compute { device: rooms[0].device, kind };
         report.memory(compute, &needs(), rooms);
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn what_fits_is_told_with_figures() {
         // 12 + 1 for the weights, 1 for libtorch, 2 for talking.
-        let (problems, line) = told(Kind::BFloat16, vec![room(Device::Cuda(1), 16, 24)]);
+        let (problems, line) = told(Kind::BFloat16, &[room(Device::Cuda(1), 16, 24)]);
         let expected =
             "ok       memory: 16.0 GiB needed on CUDA device 1, 16.0 GiB of 24.0 GiB free: it fits";
         assert_eq!((problems, line.as_str()), (0, expected));
@@ -294,7 +294,7 @@ mod tests {
             (Kind::BFloat16, cpu(8, 8), "model_index.json, and convert again"),
             (Kind::Float, cpu(4, 8), "or a machine with 16.0 GiB for bfloat16"),
         ] {
-            let (problems, line) = told(kind, rooms);
+            let (problems, line) = told(kind, &rooms);
             assert_eq!(problems, 1);
             assert!(line.ends_with(expected), "{expected:?} does not end {line:?}");
         }

@@ -92,7 +92,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<Verdict> {
         Command::Data(arguments) => data::run(&arguments, &settings),
         Command::Train(own) => train::run(&own, &settings, arguments.config.as_deref()),
         Command::Models(arguments) => models::run(&arguments),
-        Command::Doctor(arguments) => doctor::run(&arguments, &settings),
+        Command::Doctor(arguments) => Ok(doctor::run(&arguments, &settings)),
         Command::Bench(arguments) => bench::run(&arguments),
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn every_tensor_matters(
         let kept = tensor.detach().copy();
         let _ = no_grad(|| tensor.shallow_clone().fill_(if is_norm { 1.0 } else { 0.0 }));
         let without = no_grad(|| outputs(name));
-        let _ = no_grad(|| tensor.shallow_clone().copy_(&kept));
+        no_grad(|| tensor.shallow_clone().copy_(&kept));
         let moves = with
             .iter()
             .zip(&without)

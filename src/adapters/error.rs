@@ -11,11 +11,11 @@ pub enum AdapterError {
     /// The folder holds neither half.
     #[error(
         "{0} is no adapter: neither llama/adapter_model.safetensors nor \
-         diffusion/pytorch_lora_weights.safetensors is there"
+         diffusion/pytorch_lora_weights.safetensors is there; name a folder that training wrote"
     )]
     Nothing(PathBuf),
     /// The operating system refused.
-    #[error("{path}")]
+    #[error("can't use {path}; see that it is there and that you may read and write it")]
     Io {
         /// File concerned.
         path: PathBuf,
@@ -24,7 +24,7 @@ pub enum AdapterError {
         source: io::Error,
     },
     /// A configuration is not of its form.
-    #[error("{path} can't be understood")]
+    #[error("{path} can't be understood; put the original file in its place")]
     Json {
         /// File concerned.
         path: PathBuf,
@@ -54,7 +54,10 @@ pub enum AdapterError {
         base: String,
     },
     /// A layer that the base does not have.
-    #[error("{path}: it adapts {layer}, which this base model does not have")]
+    #[error(
+        "{path}: it adapts {layer}, which this base model does not have; use it with \
+         the model it was made for"
+    )]
     Foreign {
         /// File concerned.
         path: PathBuf,

@@ -262,7 +262,7 @@ const DAMAGES: &[Damage] = &[
     (
         "adapter",
         |folder| fs::create_dir(folder).unwrap(),
-        &["adapter: ", "it is no adapter: neither llama/adapter_model.safetensors"],
+        &["adapter: ", "is no adapter: neither llama/adapter_model.safetensors"],
     ),
     (
         "adapter",

@@ -166,7 +166,7 @@ fn what_can_t_be_drawn_says_why() {
     assert_eq!(refused(&["--size", "64"], "give WIDTHxHEIGHT in pixels"), 2);
     assert_eq!(refused(&["--guidance", "0.5"], "--guidance must be at least 1"), 2);
     assert_eq!(refused(&["--latents", "nowhere.safetensors"], "nowhere.safetensors"), 1);
-    assert_eq!(refused(&["--adapter", "nowhere"], "it is no adapter"), 1);
+    assert_eq!(refused(&["--adapter", "nowhere"], "nowhere is no adapter: neither"), 1);
 }
 
 #[test]

@@ -273,8 +273,10 @@ const DAMAGES: &[Damage] = &[
                 fs::copy(from.join(file), folder.join(file)).unwrap();
             }
             edit_weights(&folder.join("llama/adapter_model.safetensors"), |tensors| {
-                let (name, tensor) = tensors.pop_first().unwrap();
-                tensors.insert(name.replace("layers.", "layers.9"), tensor);
+                let foreign = |(name, tensor): (String, Tensor)| {
+                    (name.replace("layers.0.", "layers.90."), tensor)
+                };
+                *tensors = std::mem::take(tensors).into_iter().map(foreign).collect();
             });
         },
         &["which this base model does not have"],

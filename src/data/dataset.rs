@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::example::{Example, Picture};
 use super::json_lines::{LineError, example_line, read_example};
+use crate::dialogue::Pixels;
 use crate::imaging;
 
 /// The dialogues of JSON Lines files that can be used, and why the others can't.
@@ -95,9 +97,8 @@ impl Dataset {
 #[derive(Debug)]
 pub struct ExampleWriter {
     path: PathBuf,
-    part: PathBuf,
     folder: PathBuf,
-    lines: BufWriter<File>,
+    lines: BufWriter<tempfile::NamedTempFile>,
 }
 
 impl ExampleWriter {
@@ -107,19 +108,32 @@ impl ExampleWriter {
     /// If the file or a folder can't be made.
     pub fn create(path: &Path) -> Result<Self, DatasetError> {
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        let mut part = path.as_os_str().to_owned();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        fs::create_dir_all(folder.join("photos"))
-            .map_err(|source| DatasetError::Io { path: folder.join("photos"), source })?;
-        let file = File::create(&part)
-            .map_err(|source| DatasetError::Io { path: part.clone(), source })?;
-        Ok(Self { path: path.to_owned(), part, folder, lines: BufWriter::new(file) })
+        let here = if folder == Path::new("") { Path::new(".") } else { &folder };
+        let failed = |source| DatasetError::Io { path: path.to_owned(), source };
+        fs::create_dir_all(here).map_err(failed)?;
+        let part = tempfile::Builder::new()
+            .prefix(".shutterbug-data-")
+            .permissions(fs::Permissions::from_mode(0o644))
+            .tempfile_in(here)
+            .map_err(failed)?;
+        Ok(Self { path: path.to_owned(), folder, lines: BufWriter::new(part) })
     }
 
-    /// Where a picture of an example belongs: `photos/ID-NUMBER.png` beside the file.
-    pub fn photo_path(&self, id: &str, number: usize) -> PathBuf {
-        self.folder.join("photos").join(format!("{id}-{number}.png"))
+    /// Writes a picture of an example to `photos/ID-NUMBER.png` beside the file.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn write_photo(
+        &self,
+        id: &str,
+        number: usize,
+        pixels: &Pixels,
+    ) -> Result<PathBuf, DatasetError> {
+        let path = self.folder.join("photos").join(format!("{id}-{number}.png"));
+        fs::create_dir_all(self.folder.join("photos"))
+            .and_then(|()| fs::write(&path, imaging::encode_png(pixels)))
+            .map_err(|source| DatasetError::Io { path: path.clone(), source })?;
+        Ok(path)
     }
 
     /// Adds an example.
@@ -130,13 +144,10 @@ impl ExampleWriter {
         let id = example.id.clone();
         for (number, photo) in example.photos_mut().enumerate() {
             if let Picture::Decoded(pixels) = &photo.picture {
-                let path = self.photo_path(&id, number);
-                fs::write(&path, imaging::encode_png(pixels))
-                    .map_err(|source| DatasetError::Io { path: path.clone(), source })?;
-                photo.picture = Picture::File(path);
+                photo.picture = Picture::File(self.write_photo(&id, number, pixels)?);
             }
         }
-        let failed = |source| DatasetError::Io { path: self.part.clone(), source };
+        let failed = |source| DatasetError::Io { path: self.path.clone(), source };
         let line = example_line(&example, &self.folder).map_err(io::Error::from).map_err(failed)?;
         writeln!(self.lines, "{line}").map_err(failed)
     }
@@ -146,11 +157,12 @@ impl ExampleWriter {
     /// # Errors
     /// If it can't be written whole.
     pub fn finish(self) -> Result<(), DatasetError> {
-        let failed = |source| DatasetError::Io { path: self.part.clone(), source };
-        let file = self.lines.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.sync_all().map_err(failed)?;
-        fs::rename(&self.part, &self.path)
-            .map_err(|source| DatasetError::Io { path: self.path.clone(), source })
+        let Self { path, lines, .. } = self;
+        let failed = |source| DatasetError::Io { path: path.clone(), source };
+        let part = lines.into_inner().map_err(|error| failed(error.into_error()))?;
+        part.as_file().sync_all().map_err(failed)?;
+        part.persist(&path).map_err(|error| failed(error.error))?;
+        Ok(())
     }
 }
 
@@ -161,7 +173,7 @@ mod tests {
     use super::*;
     use crate::data::example::{ExampleElement, ExamplePhoto, load_photo};
     use crate::data::pocket::{PocketWorld, Split};
-    use crate::dialogue::{Pixels, Speaker};
+    use crate::dialogue::Speaker;
 
     #[test]
     fn what_is_written_reads_back() {
@@ -190,6 +202,9 @@ mod tests {
         writer.write(made.clone()).unwrap();
         assert!(!file.exists());
         writer.finish().unwrap();
+        let unfinished = ExampleWriter::create(&file).unwrap();
+        drop(unfinished);
+        assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 2);
 
         let read = Dataset::read(&[&file]).unwrap();
         assert!(read.faults.is_empty());

@@ -2,7 +2,7 @@
 //! their initial values, all in the published layouts.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -79,7 +79,7 @@ fn write_files(
 fn write_llama_weights(llama: &Path, seed: u64) -> Result<(), ModelError> {
     let weights = Weights::fresh(seed, Compute::CPU);
     LlamaVision::from_weights(&weights, llama_vision::Config::read(llama)?)?;
-    save(&weights, llama.join(format!("{}.safetensors", LlamaVision::STEM)))
+    save(&weights, &llama.join(format!("{}.safetensors", LlamaVision::STEM)))
 }
 
 fn write_diffusion_weights(diffusion: &Path, seed: u64) -> Result<(), ModelError> {
@@ -93,15 +93,15 @@ fn write_diffusion_weights(diffusion: &Path, seed: u64) -> Result<(), ModelError
     })?;
     for (part, weights) in parts.into_inner().expect("nobody panics with it") {
         let folder = diffusion.join(Part::folder(part));
-        save(&weights, folder.join(format!("{}.safetensors", Part::stem(part))))?;
+        save(&weights, &folder.join(format!("{}.safetensors", Part::stem(part))))?;
     }
     Ok(())
 }
 
-fn save(weights: &Weights, path: PathBuf) -> Result<(), ModelError> {
+fn save(weights: &Weights, path: &Path) -> Result<(), ModelError> {
     let tensors = weights.tensors();
     let tensors = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-    write_safetensors(&path, tensors, SaveKind::Bfloat16, &[])?;
+    write_safetensors(path, tensors, SaveKind::Bfloat16, &[])?;
     Ok(())
 }
 

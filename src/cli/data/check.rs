@@ -63,13 +63,11 @@ pub(crate) fn check(arguments: &Check) -> anyhow::Result<Verdict> {
         bar.finish_and_clear();
         eprintln!("{}: {} dialogues", file.display(), dataset.examples.len());
     }
-    match problems {
-        0 => Ok(Verdict::Fine),
-        _ => {
-            eprintln!("{problems} problems");
-            Ok(Verdict::Problems)
-        }
+    if problems == 0 {
+        return Ok(Verdict::Fine);
     }
+    eprintln!("{problems} problems");
+    Ok(Verdict::Problems)
 }
 
 fn located(file: &PathBuf, fault: &Fault) -> Value {

@@ -1,6 +1,6 @@
 //! `shutterbug data photochat` and `shutterbug data dialogcc`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,8 @@ use crate::data::{
     Example, ExampleWriter, ImportError, PhotoFolder, Picture, Statistics, error_line,
     read_dialogcc, read_photochat,
 };
+use crate::dialogue::Pixels;
 use crate::engine::{Engine, Outcome, Work};
-use crate::imaging;
 use crate::systems::{DrawRequest, Drawing};
 
 /// Import PhotoChat's JSON files
@@ -172,9 +172,8 @@ impl Import {
             let name = name.cloned().unwrap_or_else(|| format!("{}", number + 1));
             match (artist, &photo.caption) {
                 (Some(artist), Some(caption)) => {
-                    let path = writer.photo_path(&id, number);
-                    artist.draw(caption, &id, number, &path)?;
-                    photo.picture = Picture::Drawn(path);
+                    let pixels = artist.draw(caption, &id, number)?;
+                    photo.picture = Picture::Drawn(writer.write_photo(&id, number, &pixels)?);
                 }
                 _ => return Err(ImportError::MissingPhoto(name).into()),
             }
@@ -208,7 +207,7 @@ impl Artist {
     }
 
     /// Draws a caption. The picture is a function of caption, seed and place in the dataset.
-    fn draw(&self, caption: &str, id: &str, number: usize, path: &Path) -> anyhow::Result<()> {
+    fn draw(&self, caption: &str, id: &str, number: usize) -> anyhow::Result<Pixels> {
         let hash = blake3::hash(format!("{} {id} {number}", self.seed).as_bytes());
         let seed = u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("8 of 32 bytes"));
         let request = DrawRequest {
@@ -223,7 +222,6 @@ impl Artist {
         let Outcome::Picture(pixels) = follow(job, id)? else {
             anyhow::bail!("the engine answered something else");
         };
-        fs::write(path, imaging::encode_png(&pixels))
-            .with_context(|| format!("can't write {}", path.display()))
+        Ok(pixels)
     }
 }

@@ -7,6 +7,9 @@ use tiny_skia::{
 
 use crate::dialogue::Pixels;
 
+/// A point: rightwards and downwards.
+pub(super) type Spot = (f32, f32);
+
 /// A colour: red, green and blue.
 pub(super) type Rgb = [u8; 3];
 
@@ -97,38 +100,41 @@ pub(super) fn ellipse(x: f32, y: f32, across: f32, down: f32) -> Path {
 }
 
 /// A polygon by its corners.
-pub(super) fn polygon(corners: &[(f32, f32)]) -> Path {
+pub(super) fn polygon(corners: &[Spot]) -> Path {
     let mut builder = line_through(corners);
     builder.close();
     builder.finish().expect("the drawing's polygons have corners")
 }
 
 /// Straight lines from point to point.
-pub(super) fn line(points: &[(f32, f32)]) -> Path {
+pub(super) fn line(points: &[Spot]) -> Path {
     line_through(points).finish().expect("the drawing's lines have two ends")
 }
 
-fn line_through(points: &[(f32, f32)]) -> PathBuilder {
+fn line_through(points: &[Spot]) -> PathBuilder {
     let mut builder = PathBuilder::new();
-    for (index, &(x, y)) in points.iter().enumerate() {
-        if index == 0 { builder.move_to(x, y) } else { builder.line_to(x, y) }
+    if let Some(&(x, y)) = points.first() {
+        builder.move_to(x, y);
+    }
+    for &(x, y) in points.iter().skip(1) {
+        builder.line_to(x, y);
     }
     builder
 }
 
 /// Curves through points: each pair after the first point is a control point and an end.
-pub(super) fn curve(start: (f32, f32), pieces: &[((f32, f32), (f32, f32))]) -> Path {
+pub(super) fn curve(start: Spot, pieces: &[(Spot, Spot)]) -> Path {
     curved(start, pieces).finish().expect("the drawing's curves have two ends")
 }
 
 /// The same, closed.
-pub(super) fn blob(start: (f32, f32), pieces: &[((f32, f32), (f32, f32))]) -> Path {
+pub(super) fn blob(start: Spot, pieces: &[(Spot, Spot)]) -> Path {
     let mut builder = curved(start, pieces);
     builder.close();
     builder.finish().expect("the drawing's outlines have two ends")
 }
 
-fn curved(start: (f32, f32), pieces: &[((f32, f32), (f32, f32))]) -> PathBuilder {
+fn curved(start: Spot, pieces: &[(Spot, Spot)]) -> PathBuilder {
     let mut builder = PathBuilder::new();
     builder.move_to(start.0, start.1);
     for (control, end) in pieces {

@@ -22,7 +22,7 @@ pub fn paint(scene: &Scene, side_px: u32) -> Pixels {
     let mut standing: Vec<(Stand, &Thing)> = scene
         .things
         .iter()
-        .map(|thing| (Stand::of(thing, company, horizon, &mut draws), thing))
+        .map(|thing| (Stand::of(*thing, company, horizon, &mut draws), thing))
         .collect();
     standing.sort_by(|(one, _), (other, _)| one.foot.total_cmp(&other.foot));
     for (stand, thing) in standing {
@@ -46,7 +46,7 @@ struct Stand {
 }
 
 impl Stand {
-    fn of(thing: &Thing, company: bool, horizon: f32, draws: &mut Draws) -> Self {
+    fn of(thing: Thing, company: bool, horizon: f32, draws: &mut Draws) -> Self {
         let x = match thing.side {
             Side::Left => 0.27,
             Side::Middle => 0.5,

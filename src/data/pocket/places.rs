@@ -53,9 +53,9 @@ fn beach(canvas: &mut Canvas, draws: &mut Draws) -> f32 {
     let sand = sea + at(draws, 0.17, 0.24);
     canvas.band(0.0, sea, near([128, 196, 236], draws), near([206, 232, 244], draws));
     if draws.chance(0.5) {
-        sun(canvas, draws)
+        sun(canvas, draws);
     } else {
-        cloud(canvas, draws)
+        cloud(canvas, draws);
     }
     canvas.band(sea, sand + 0.02, near([34, 124, 178], draws), near([72, 176, 204], draws));
     for row in 0..2 {
@@ -86,9 +86,9 @@ fn meadow(canvas: &mut Canvas, draws: &mut Draws) -> f32 {
     canvas.band(0.0, horizon, near([120, 190, 240], draws), near([200, 230, 248], draws));
     cloud(canvas, draws);
     if draws.chance(0.5) {
-        sun(canvas, draws)
+        sun(canvas, draws);
     } else {
-        cloud(canvas, draws)
+        cloud(canvas, draws);
     }
     let hill = near([112, 178, 92], draws);
     let top = at(draws, 0.5, 0.9);

@@ -227,7 +227,7 @@ impl Pen<'_> {
 
     fn star(&mut self) {
         let corner = |index: usize| {
-            let radius = if index % 2 == 0 { 1.02 } else { 0.44 };
+            let radius = if index.is_multiple_of(2) { 1.02 } else { 0.44 };
             let angle = index as f64 * std::f64::consts::PI / 5.0;
             ((angle.sin() * radius) as f32, (0.1 - angle.cos() * radius) as f32)
         };

@@ -22,7 +22,7 @@ pub(super) struct Slots(Vec<(&'static str, String)>);
 impl Slots {
     /// The slots of a scene.
     pub(super) fn of(scene: &Scene, telling: Telling) -> Self {
-        let thing = &scene.things[0];
+        let thing = scene.things[0];
         let mut slots = Self(vec![
             ("a", told(scene, telling)),
             ("p", scene.place.phrase().to_owned()),
@@ -30,7 +30,7 @@ impl Slots {
             ("z", thing.size.word().to_owned()),
         ]);
         slots.add_thing(thing, ["ac", "o", "os", "c"]);
-        if let Some(second) = scene.things.get(1) {
+        if let Some(&second) = scene.things.get(1) {
             slots.0.push(("a2", plain(second)));
             slots.add_thing(second, ["ac2", "o2", "os2", "c2"]);
         }
@@ -42,7 +42,7 @@ impl Slots {
         self.0.retain(|(name, _)| !name.ends_with('2'));
         self.0.push(("a2", told(other, Telling::Plain)));
         self.0.push(("p2", other.place.phrase().to_owned()));
-        self.add_thing(&other.things[0], ["ac2", "o2", "os2", "c2"]);
+        self.add_thing(other.things[0], ["ac2", "o2", "os2", "c2"]);
         self
     }
 
@@ -58,7 +58,7 @@ impl Slots {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, filling)| filling.as_str())
     }
 
-    fn add_thing(&mut self, thing: &Thing, [ac, o, os, c]: [&'static str; 4]) {
+    fn add_thing(&mut self, thing: Thing, [ac, o, os, c]: [&'static str; 4]) {
         let colour = thing.colour.word();
         self.0.push((ac, with_article(colour)));
         self.0.push((o, thing.object.word().to_owned()));
@@ -79,11 +79,7 @@ impl Slots {
             let filling = self.get(&name);
             let filling = filling.unwrap_or_else(|| panic!("{template:?} lacks {slot}"));
             filled.push_str(before);
-            if name == slot {
-                filled.push_str(filling)
-            } else {
-                filled += &capital(filling)
-            }
+            filled += &if name == slot { filling.to_owned() } else { capital(filling) };
             rest = tail;
         }
         filled + rest
@@ -92,7 +88,7 @@ impl Slots {
 
 /// "a red ball", "a big red ball", "a red ball and a white cat".
 pub(super) fn told(scene: &Scene, telling: Telling) -> String {
-    let first = &scene.things[0];
+    let first = scene.things[0];
     let mut told = match telling {
         Telling::Plain => plain(first),
         Telling::Sized => {
@@ -100,13 +96,13 @@ pub(super) fn told(scene: &Scene, telling: Telling) -> String {
             with_article(&format!("{size} {colour} {}", first.object.word()))
         }
     };
-    for other in &scene.things[1..] {
+    for &other in &scene.things[1..] {
         told = format!("{told} and {}", plain(other));
     }
     told
 }
 
-fn plain(thing: &Thing) -> String {
+fn plain(thing: Thing) -> String {
     with_article(&format!("{} {}", thing.colour.word(), thing.object.word()))
 }
 

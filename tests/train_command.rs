@@ -27,9 +27,10 @@ fn dataset(folder: &Path) -> PathBuf {
             let pixels = Pixels { width: 64, height: 64, rgb: rgb.collect() };
             fs::write(folder.join(format!("{number}-{photo}.png")), encode_png(&pixels)).unwrap();
         }
-        lines += &format!(
+        let line = format!(
             r#"{{"id":"d{number}","turns":[{{"speaker":"B","elements":[{{"text":"look at this"}},{{"photo":"{number}-0.png","caption":"a cat"}}]}},{{"speaker":"A","elements":[{{"text":"here is mine"}},{{"photo":"{number}-1.png","caption":"a dog {number}"}}]}}]}}"#
         );
+        lines += &line;
         lines.push('\n');
     }
     let file = folder.join("train.jsonl");

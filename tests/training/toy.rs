@@ -83,7 +83,7 @@ impl Objective for Toy {
         let places_b = Tensor::from_slice(places);
         let mut x = self.x.index_select(0, &places_b);
         if self.poisoned_steps.contains(&step.step) {
-            x = x * f64::NAN;
+            x *= f64::NAN;
         }
         step.recorder.keep("x", || x.shallow_clone());
         // Noise that follows the example, not the micro-batch.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use shutterbug::data::pocket::{
-    Aspect, Colour, Object, Place, PocketWorld, Reason, Split, Truth, is_held_out,
+    Aspect, Colour, Object, Place, PocketWorld, Reason, Scene, Split, Truth, is_held_out,
 };
 use shutterbug::data::{Example, ExampleElement, ExampleTurn, Picture, Statistics, example_line};
 use shutterbug::dialogue::Speaker;
@@ -117,7 +117,7 @@ fn what_is_held_out_never_trains() {
             assert_eq!(example.turns()[turn].speaker, Speaker::B);
             held_out_phrasings.insert(skeleton(&text(&example.turns()[turn])));
         }
-        let held_out = truth.scenes.iter().any(|scene| scene.is_held_out());
+        let held_out = truth.scenes.iter().any(Scene::is_held_out);
         if held_out { combinations += 1 } else { ordinary += 1 }
     }
     assert!(combinations > 1_000 && ordinary > 1_000, "{combinations} {ordinary}");

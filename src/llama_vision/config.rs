@@ -123,6 +123,14 @@ impl VisionConfig {
         (self.tile_size / self.patch_size).pow(2) + 1
     }
 
+    /// Photos that go through the vision encoder at once: enough to fill a device, and few enough
+    /// that their activations stay small beside the weights. Four of the published model's; more
+    /// of a small model's, whose batches would otherwise be many small ones.
+    pub fn photos_at_once(&self) -> usize {
+        const POSITIONS: i64 = 4 * 4 * 1601;
+        (POSITIONS / (self.tiles_max * self.tile_positions())).max(1) as usize
+    }
+
     /// Width of the features: the final output and the intermediate ones.
     pub fn features(&self) -> i64 {
         self.width * (1 + self.intermediate_layers.len() as i64)
@@ -470,6 +478,7 @@ mod tests {
         assert_eq!(config.text.cross_attention_layers, [3, 8, 13, 18, 23, 28, 33, 38]);
         assert_eq!(config.text.head_width(), 128);
         assert_eq!(config.vision.tile_positions(), 1601);
+        assert_eq!(config.vision.photos_at_once(), 4);
         assert_eq!(config.vision.features(), 7680);
         let stretch = config.text.rope.stretch.unwrap();
         assert!((stretch.trained_positions - 8192.0).abs() < f64::EPSILON);

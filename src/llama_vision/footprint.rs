@@ -2,7 +2,6 @@
 
 use super::cache::room_for;
 use super::config::{Config, TextConfig, VisionConfig};
-use super::model::PHOTOS_AT_ONCE;
 use super::vision::POSITIONS_MULTIPLE;
 
 impl Config {
@@ -14,7 +13,7 @@ impl Config {
         let kept = self.text.cache_elements(tokens, photo_positions);
         // Once for each photo, and side by side for the decoder.
         let states = 2 * photo_positions * self.text.width;
-        let photos = (tiles / self.vision.tiles_max).min(PHOTOS_AT_ONCE as i64);
+        let photos = (tiles / self.vision.tiles_max).min(self.vision.photos_at_once() as i64);
         kept + states + self.text.reading_elements(tokens).max(self.vision.seeing_elements(photos))
     }
 }

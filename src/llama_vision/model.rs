@@ -18,10 +18,6 @@ use crate::nn::{Activations, Adapter, Bias, Linear, TokenRows};
 use crate::tokens::PhotoTags;
 use crate::torch::{Checkpoint, Compute, LoadError, Weights};
 
-/// Photos that go through the vision encoder at once: enough to fill a device, and few enough
-/// that their activations stay small beside the weights.
-pub(super) const PHOTOS_AT_ONCE: usize = 4;
-
 /// Buffers that old files carry.
 pub const BUFFERS: &[&str] = &["rotary_emb.inv_freq"];
 
@@ -172,7 +168,7 @@ impl LlamaVision {
     pub fn perceive(&self, photos: &[PhotoTiles], adapter: Option<&Adapter>) -> Vec<SeenPhoto> {
         let positions = self.config.vision.tile_positions();
         let mut seen = Vec::with_capacity(photos.len());
-        for photos in photos.chunks(PHOTOS_AT_ONCE) {
+        for photos in photos.chunks(self.config.vision.photos_at_once()) {
             let features_nkpf = self.features(photos, adapter);
             let states_nsd = self.projector.forward(&features_nkpf, adapter).flatten(1, 2);
             for (photo, states_1sd) in photos.iter().zip(states_nsd.split(1, 0)) {

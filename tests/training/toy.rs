@@ -27,7 +27,7 @@ impl Toy {
         let truth = generator.randn(&[3, 2]);
         let leaf = |tensor: Tensor| tensor.set_requires_grad(true);
         let w = leaf(generator.randn(&[3, 2]));
-        let b = leaf(Tensor::zeros([2], tch::kind::FLOAT_CPU));
+        let b = leaf(Tensor::full([2], 0.5, tch::kind::FLOAT_CPU));
         Self {
             y: x.matmul(&truth) + 1.0,
             x,

@@ -157,7 +157,7 @@ pub struct StepContext {
     pub step: u64,
     /// Passes over the data before this step, a fraction.
     pub epoch: f64,
-    /// The Gumbel-softmax's τ (MISSION 2: it falls geometrically, step by step).
+    /// The Gumbel-softmax's τ, which falls geometrically, step by step.
     pub temperature: f64,
     /// Share of the photos whose picture is driven by the model's own caption instead of the gold
     /// one, 0…1.

@@ -1,5 +1,5 @@
 //! Stable Diffusion 3's training loss: rectified flow with noise levels from a shifted logit-normal
-//! distribution (Esser et al., 2024, sections 2 and 3.1; MISSION 6.11).
+//! distribution (Esser et al., 2024, sections 2 and 3.1).
 //!
 //! Axes in names: b photo, c channel, h and w height and width.
 

@@ -238,7 +238,7 @@ pub struct Bridge {
     pub own_caption_epochs: f64,
 }
 
-/// Modes of the bridge (MISSION 5.3).
+/// Modes of the bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BridgeMode {
     /// Eq. 3.

@@ -31,6 +31,8 @@
 //! Learning:
 //! * [`adapters`]: what was learned beside the base weights, in the formats that Python writes.
 //! * [`training`]: objectives, optimizer and schedule, checkpoints; advances by micro-steps.
+//! * [`evaluation`]: one metric a file, the suite that puts held-out decisions to a system, and its
+//!   report. Knows nothing of training.
 //!
 //! Staying:
 //! * [`journal`]: what was said and answered, and how it is forgotten; the only user of the
@@ -39,7 +41,7 @@
 //!   whose photos are drawn and whose truth is known.
 //! * [`telemetry`]: the log.
 //!
-//! Not here yet: `evaluation`, `promotion`, `scheduling`, and the local door, `console`.
+//! Not here yet: `promotion`, `scheduling`, and the local door, `console`.
 
 pub mod adapters;
 pub mod bridge;
@@ -50,6 +52,7 @@ pub mod data;
 pub mod dialogue;
 pub mod discord;
 pub mod engine;
+pub mod evaluation;
 pub mod imaging;
 pub mod journal;
 pub mod llama_vision;

@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("data", &["dialogue", "imaging"]),
     ("engine", &["dialogue", "systems"]),
+    ("evaluation", &["data", "dialogue", "imaging", "systems"]),
     ("journal", &["dialogue"]),
     ("config", &[]),
     ("telemetry", &["config"]),

@@ -12,6 +12,7 @@ mod inspection;
 mod latents;
 mod manifest;
 mod model_directory;
+mod pipeline;
 mod preset;
 mod trace;
 
@@ -32,6 +33,7 @@ pub use inspection::{Finding, Inspection, inspect};
 pub use latents::Latents;
 pub use manifest::{Base, Bridge, BridgeMode, MANIFEST, Manifest, Perceptron, Sizes};
 pub use model_directory::{ADAPTER, ModelDirectory};
+pub use pipeline::Pipeline;
 pub use preset::Preset;
 
 /// Whether a reply may share a photo.

@@ -6,6 +6,7 @@ mod bench;
 mod data;
 mod doctor;
 mod draw;
+mod evaluate;
 mod generate;
 mod models;
 mod options;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigError, LogFormat, Settings};
+use crate::evaluation::EvaluateError;
 use crate::telemetry;
 use crate::torch::{DeviceError, keep_freed_memory};
 use crate::training::TrainError;
@@ -46,6 +48,7 @@ enum Command {
     Draw(draw::Arguments),
     Data(data::Arguments),
     Train(train::Arguments),
+    Evaluate(evaluate::Arguments),
     Models(models::Arguments),
     Doctor(doctor::Arguments),
     Bench(bench::Arguments),
@@ -91,6 +94,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<Verdict> {
         Command::Draw(arguments) => draw::run(&arguments, &settings),
         Command::Data(arguments) => data::run(&arguments, &settings),
         Command::Train(own) => train::run(&own, &settings, arguments.config.as_deref()),
+        Command::Evaluate(arguments) => evaluate::run(&arguments, &settings),
         Command::Models(arguments) => models::run(&arguments),
         Command::Doctor(arguments) => Ok(doctor::run(&arguments, &settings)),
         Command::Bench(arguments) => bench::run(&arguments),
@@ -101,7 +105,8 @@ fn exit_status(error: &anyhow::Error) -> u8 {
     let asked_wrongly = error.is::<ConfigError>()
         || error.is::<UsageError>()
         || error.is::<DeviceError>()
-        || matches!(error.downcast_ref(), Some(TrainError::Setting(_)));
+        || matches!(error.downcast_ref(), Some(TrainError::Setting(_)))
+        || matches!(error.downcast_ref(), Some(EvaluateError::OtherRun { .. }));
     if asked_wrongly { 2 } else { 1 }
 }
 

@@ -12,7 +12,8 @@ use super::UsageError;
 use crate::config::Settings;
 use crate::engine::{Engine, Event, Job, Origin, Outcome, QueueLimits};
 use crate::systems::{
-    ADAPTER, Abilities, Drawing, EndToEnd, Latents, ModelDirectory, ModelError, Progress, System,
+    ADAPTER, Abilities, Drawing, EndToEnd, Latents, ModelDirectory, ModelError, Pipeline, Progress,
+    System,
 };
 use crate::telemetry;
 use crate::torch::{Compute, DeviceChoice, Precision};
@@ -94,6 +95,42 @@ impl Prepared {
             Ok::<_, ModelError>(Box::new(system) as Box<dyn System>)
         })?;
         Ok((engine, told.recv()?))
+    }
+
+    /// Loads the model and its adapter as a system for this thread; also gives the adapter's
+    /// revision.
+    pub(crate) fn system(
+        self,
+        kind: SystemKind,
+    ) -> anyhow::Result<(Box<dyn System>, Option<String>)> {
+        let Self { compute, directory, adapter, .. } = self;
+        telemetry::announce(&format!("{} runs on {compute}", directory.revision()));
+        let mut models = EndToEnd::load(&directory, compute)?;
+        let adapter = adapter.map(|path| models.add_adapter(&path)).transpose()?;
+        let system: Box<dyn System> = match kind {
+            SystemKind::EndToEnd => Box::new(models),
+            SystemKind::Pipeline => Box::new(Pipeline::new(models)),
+        };
+        Ok((system, adapter))
+    }
+}
+
+/// What answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SystemKind {
+    /// One model that sees the photos of a dialogue
+    EndToEnd,
+    /// Two models with captions between them, and captions in the place of photos
+    Pipeline,
+}
+
+impl SystemKind {
+    /// As the command line calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::EndToEnd => "end-to-end",
+            Self::Pipeline => "pipeline",
+        }
     }
 }
 

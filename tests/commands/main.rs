@@ -2,6 +2,7 @@
 //! what to do.
 
 mod doctor;
+mod evaluate;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,80 @@
+//! `shutterbug evaluate`: a whole run with a tiny model, its folder, and what it refuses.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{Place, shutterbug};
+
+impl Place {
+    /// Three dialogues of the pocket world.
+    fn dialogues(&self) {
+        let make = ["data", "pocket", "--train", "0", "--validation", "0", "--test", "3", "--out"];
+        shutterbug().args(make).arg(self.path("pocket")).assert().success();
+    }
+
+    fn evaluate(&self, command: &str, options: &[&str]) -> (i32, Value, String) {
+        let output = shutterbug()
+            .env("SHUTTERBUG_LOG_LEVEL", "error")
+            .args(["evaluate", command, "--device", "cpu", "--steps", "1"])
+            .args(["--max-new-tokens", "6", "--guidance", "1"])
+            .arg("--model")
+            .arg(self.path("model"))
+            .arg("--data")
+            .arg(self.path("pocket/test.jsonl"))
+            .args(options)
+            .output()
+            .unwrap();
+        let stdout = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        (output.status.code().unwrap(), stdout, String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+#[test]
+fn a_run_leaves_a_report_goes_on_and_guards_its_folder() {
+    let place = Place::new();
+    place.dialogues();
+    let out = place.path("evaluation");
+    let out_option = out.to_str().unwrap().to_owned();
+    let with = |more: &[&str]| {
+        place.evaluate("run", &[&["--out", &out_option, "--share-bias", "30"], more].concat())
+    };
+    let (status, first, stderr) = with(&["--limit", "1"]);
+    assert_eq!(status, 0, "{stderr}");
+    assert_eq!(first["dialogues"], 1);
+    let (status, report, stderr) = with(&[]);
+    assert_eq!(status, 0, "{stderr}");
+    assert_eq!((&report["dialogues"], &report["failed"]), (&Value::from(3), &Value::from(0)));
+    // Under such a bias every reply has a photo.
+    assert_eq!(report["figures"]["timing.sharing_rate"]["value"], 1.0);
+    let lines = fs::read_to_string(out.join("results.jsonl")).unwrap();
+    assert_eq!(Value::from(lines.lines().count()), report["decisions"]);
+    let written: Value =
+        serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
+    assert_eq!(written, report);
+    assert!(fs::read_to_string(out.join("report.md")).unwrap().contains("| timing.f1 |"));
+    assert!(image::open(out.join("sheet.png")).is_ok());
+
+    let (status, _, stderr) = with(&["--swap-photos"]);
+    assert_eq!(status, 2, "{stderr}");
+    assert!(stderr.contains("its photos is \"own\""), "{stderr}");
+    let pipeline = place.path("pipeline");
+    let options = ["--system", "pipeline", "--limit", "1", "--out", pipeline.to_str().unwrap()];
+    let (status, report, stderr) = place.evaluate("run", &options);
+    assert_eq!(status, 0, "{stderr}");
+    assert_eq!(report["run"]["system"], "pipeline");
+}
+
+#[test]
+fn calibration_prints_the_bias() {
+    let place = Place::new();
+    place.dialogues();
+    let (status, found, stderr) = place.evaluate("calibrate", &["--rate", "0.5", "--limit", "1"]);
+    assert_eq!(status, 0, "{stderr}");
+    // The tiny model seldom shares by itself.
+    assert!(found["share_bias"].as_f64().unwrap() > 0.0, "{found}");
+    assert!(found["rate_without_bias"].as_f64().unwrap() < 0.5, "{found}");
+    let (status, _, stderr) = place.evaluate("calibrate", &["--rate", "1.5"]);
+    assert_eq!(status, 2, "{stderr}");
+    assert!(stderr.contains("--rate"), "{stderr}");
+}

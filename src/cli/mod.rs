@@ -94,7 +94,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<Verdict> {
         Command::Draw(arguments) => draw::run(&arguments, &settings),
         Command::Data(arguments) => data::run(&arguments, &settings),
         Command::Train(own) => train::run(&own, &settings, arguments.config.as_deref()),
-        Command::Evaluate(arguments) => evaluate::run(&arguments, &settings),
+        Command::Evaluate(own) => evaluate::run(&own, &settings, arguments.config.as_deref()),
         Command::Models(arguments) => models::run(&arguments),
         Command::Doctor(arguments) => Ok(doctor::run(&arguments, &settings)),
         Command::Bench(arguments) => bench::run(&arguments),

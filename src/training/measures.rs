@@ -46,6 +46,11 @@ impl Measures {
         }
     }
 
+    /// The measure of that name.
+    pub fn get(&self, name: &str) -> Option<&Measure> {
+        self.0.get(name)
+    }
+
     /// Adds all of `other`.
     pub fn merge(&mut self, other: Self) {
         for (name, measure) in other.0 {

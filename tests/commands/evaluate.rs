@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{Place, shutterbug};
+use super::{Place, shutterbug, tiny};
 
 impl Place {
     /// Three dialogues of the pocket world.
@@ -63,6 +63,38 @@ fn a_run_leaves_a_report_goes_on_and_guards_its_folder() {
     let (status, report, stderr) = place.evaluate("run", &options);
     assert_eq!(status, 0, "{stderr}");
     assert_eq!(report["run"]["system"], "pipeline");
+}
+
+#[test]
+fn losses_depend_on_the_seed_where_noise_is_and_on_the_adapter() {
+    let place = Place::new();
+    place.dialogues();
+    let losses = |options: &[&str]| {
+        let output = shutterbug()
+            .env("SHUTTERBUG_LOG_LEVEL", "error")
+            .args(["evaluate", "losses", "--device", "cpu", "--model"])
+            .arg(place.path("model"))
+            .arg("--data")
+            .arg(place.path("pocket/test.jsonl"))
+            .args(options)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["losses"].clone()
+    };
+    let value = |losses: &Value, name: &str| losses[name]["value"].as_f64().unwrap();
+    let first = losses(&[]);
+    for name in ["text_loss", "caption_loss", "picture_loss"] {
+        assert!(value(&first, name) > 0.0 && value(&first, name) < 30.0, "{first}");
+    }
+    assert_eq!(losses(&[]), first);
+    let other = losses(&["--seed", "1"]);
+    assert_eq!(other["text_loss"], first["text_loss"]);
+    assert_ne!(other["picture_loss"], first["picture_loss"]);
+    let folder = tiny("../systems/adapter");
+    let adapted = losses(&["--adapter", folder.to_str().unwrap()]);
+    assert_ne!(adapted["text_loss"], first["text_loss"]);
+    assert_ne!(adapted["picture_loss"], first["picture_loss"]);
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<
     let (mut system, adapter) = subject.prepare(settings)?.system(subject.system)?;
     template.adapter = adapter;
     let suite = Suite::new(examples, template, None);
-    let probabilities = suite.share_probabilities(system.as_mut(), &mut progress());
+    let probabilities = suite.share_probabilities(system.as_mut(), &mut progress("replies"));
     if probabilities.failed > 0 {
         tracing::warn!("{} replies failed; they are left out", probabilities.failed);
     }

@@ -1,6 +1,7 @@
 //! `shutterbug evaluate`: how good a model is on held-out dialogues.
 
 mod calibrate;
+mod losses;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -29,12 +30,18 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Losses(losses::Arguments),
     Calibrate(calibrate::Arguments),
 }
 
-pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<Verdict> {
+pub(crate) fn run(
+    arguments: &Arguments,
+    settings: &Settings,
+    config: Option<&Path>,
+) -> anyhow::Result<Verdict> {
     match &arguments.command {
         Command::Run(arguments) => run::run(arguments, settings),
+        Command::Losses(arguments) => losses::run(arguments, settings, config),
         Command::Calibrate(arguments) => calibrate::run(arguments, settings),
     }
 }
@@ -114,18 +121,19 @@ fn read(file: &Path) -> anyhow::Result<Dataset> {
     Ok(dataset)
 }
 
-/// A progress bar over replies; log lines where stderr is no terminal.
-fn progress() -> impl FnMut(usize, usize) {
+/// A progress bar over things called `what`; log lines where stderr is no terminal.
+fn progress(what: &'static str) -> impl FnMut(usize, usize) {
     let bar = ProgressBar::new(0);
-    let style = "{wide_bar} {pos} of {len} replies, {eta} left";
+    let style = "{wide_bar} {pos} of {len} {msg}, {eta} left";
     bar.set_style(ProgressStyle::with_template(style).expect("a well-formed template"));
+    bar.set_message(what);
     let mut logged = Instant::now();
     move |done, of| {
         bar.set_length(of as u64);
         bar.set_position(done as u64);
         if bar.is_hidden() && (done == of || logged.elapsed() >= LOG_INTERVAL) {
             logged = Instant::now();
-            tracing::info!("{done} of {of} replies");
+            tracing::info!("{done} of {of} {what}");
         }
         if done == of {
             bar.finish_and_clear();

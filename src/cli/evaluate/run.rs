@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<
     // Photos of all dialogues may stand in, so that a limit changes no context.
     let swap = arguments.swap_photos.then(|| PhotoSwap::new(&dataset.examples, template.seed));
     let suite = Suite::new(examples, template, swap);
-    suite.run(system.as_mut(), &mut results, &mut progress())?;
+    suite.run(system.as_mut(), &mut results, &mut progress("replies"))?;
 
     let report = Report::of(&run, examples, &results, None)?;
     write(&arguments.out, &report)?;

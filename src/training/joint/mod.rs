@@ -78,6 +78,22 @@ impl JointObjective {
         settings: &Training,
         compute: Compute,
     ) -> Result<Self, TrainError> {
+        let own = model.join(ADAPTER);
+        let own = own.is_dir().then_some(own.as_path());
+        Self::load_with(model, own, examples, settings, compute)
+    }
+
+    /// The same with the adapter in the folder `adapter` instead of the directory's own.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn load_with(
+        model: &Path,
+        adapter: Option<&Path>,
+        examples: Vec<Example>,
+        settings: &Training,
+        compute: Compute,
+    ) -> Result<Self, TrainError> {
         if (settings.language, settings.diffusion) == (Trained::Nothing, Trained::Nothing) {
             let reason = "training.language and training.diffusion are both \"nothing\": let the \
                           stage \"joint\" train one of them";
@@ -91,7 +107,8 @@ impl JointObjective {
         let tags = directory.manifest.tokens;
         let prompts = PromptBuilder::load(&directory.llama(), Some(tags)).map_err(unusable)?;
         let encoders = CaptionTokenizers::load(&directory.diffusion()).map_err(unusable)?;
-        let (language, transformer) = adapters(&directory, &bases, &llama, settings, compute)?;
+        let (language, transformer) =
+            adapters(&directory, adapter, &bases, &llama, settings, compute)?;
         let tokenizer = prompts.tokenizer();
         let side =
             settings.pictures.picture_px.map_or_else(|| own_side(diffusion.config()), i64::from);
@@ -288,18 +305,15 @@ fn open_diffusion(
 /// The trained updates of language model and diffusion transformer.
 fn adapters(
     directory: &ModelDirectory,
+    folder: Option<&Path>,
     bases: &Bases,
     llama: &LlamaVision,
     settings: &Training,
     compute: Compute,
 ) -> Result<(Option<Adapter>, Option<Adapter>), TrainError> {
-    let folder = directory.path.join(ADAPTER);
-    let earlier = if folder.is_dir() {
-        let float = Compute { kind: Kind::Float, ..compute };
-        Some(JointAdapter::read(&folder, bases, float).map_err(unusable)?)
-    } else {
-        None
-    };
+    let float = Compute { kind: Kind::Float, ..compute };
+    let read = |folder| JointAdapter::read(folder, bases, float).map_err(unusable);
+    let earlier = folder.map(read).transpose()?;
     let lora = &settings.lora;
     let seed = |place| Draws::new(settings.seed, 0).seed(Purpose::Initial, place);
     let fresh = |layers: Vec<(&str, [i64; 2])>, place| {

@@ -126,10 +126,14 @@ mod tests {
         tally
     }
 
+    fn reference(case: &Case<'_>) -> String {
+        case.reference()
+    }
+
     #[test]
     fn what_a_said_is_right_and_silence_is_wrong() {
         let examples = examples(300);
-        let right = tally(&examples, |case| case.reference());
+        let right = tally(&examples, reference);
         assert!(right.all().of > 150, "{right:?}");
         assert_eq!(right.all().right, right.all().of);
         for aspect in Aspect::ALL {

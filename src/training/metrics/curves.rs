@@ -124,7 +124,11 @@ mod tests {
         assert_eq!(names, ["loss", "gradient_norm"]);
         let picture = draw(&steps);
         assert!(picture.starts_with("<svg") && picture.ends_with("</svg>\n"), "{picture}");
-        assert_eq!(picture.matches("<polyline").count() / 2, 2 * names.len());
+        // Axes are lines as well, but black ones: each figure has a faint curve and a strong one.
+        let curves = |opacity| format!(r##"opacity="{opacity}" stroke="#0000FF""##);
+        for opacity in ["0.25", "1"] {
+            assert_eq!(picture.matches(&curves(opacity)).count(), names.len(), "{picture}");
+        }
         assert!(picture.contains("gradient_norm") && !picture.contains("seconds"));
     }
 

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::UsageError;
 use crate::config::Settings;
+use crate::data::{Dataset, with_causes};
 use crate::engine::{Engine, Event, Job, Origin, Outcome, QueueLimits};
 use crate::systems::{
     ADAPTER, Abilities, Drawing, EndToEnd, Latents, ModelDirectory, ModelError, Pipeline, Progress,
@@ -272,6 +273,18 @@ fn parse_size(text: &str) -> Result<(u32, u32), String> {
         .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)))
         .filter(|&(width, height)| width > 0 && height > 0)
         .ok_or_else(|| "give WIDTHxHEIGHT in pixels, such as 512x512".to_owned())
+}
+
+/// Between two log lines of long work, where stderr is no terminal.
+pub(crate) const LOG_INTERVAL: Duration = Duration::from_secs(15);
+
+/// The dialogues of all files; lines that can't be used are told and left out.
+pub(crate) fn read_dataset(files: &[impl AsRef<Path>]) -> anyhow::Result<Dataset> {
+    let dataset = Dataset::read(files)?;
+    for fault in &dataset.faults {
+        tracing::warn!("{}; it is left out", with_causes(fault));
+    }
+    Ok(dataset)
 }
 
 /// Requests of the command line come from nobody in particular.

@@ -9,10 +9,10 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::options::ModelOptions;
+use super::options::{LOG_INTERVAL, ModelOptions, read_dataset};
 use super::{UsageError, Verdict};
 use crate::config::{Preset, Settings, Stage, Training};
-use crate::data::Dataset;
+use crate::data::with_causes;
 use crate::torch::{Compute, peak_bytes};
 use crate::training::{
     MetricsLog, Outcome, Progress, StepReport, TrainError, TrainingRun, open_run,
@@ -21,8 +21,6 @@ use crate::training::{
 /// The settings of the run, in its folder.
 const SETTINGS: &str = "settings.toml";
 const CHECKPOINTS: &str = "checkpoints";
-/// Between two log lines where stderr is no terminal.
-const LOG_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Learn from dialogues; what was learned, checkpoints, metrics and curves go to one folder
 #[derive(Debug, clap::Args)]
@@ -132,10 +130,7 @@ pub(crate) fn run(
         tch::set_num_threads(i32::from(threads));
     }
 
-    let dataset = Dataset::read(&arguments.data)?;
-    for fault in &dataset.faults {
-        tracing::warn!("{}; it is left out", full_sentence(fault));
-    }
+    let dataset = read_dataset(&arguments.data)?;
     tracing::info!("{} dialogues; training runs on {compute}", dataset.examples.len());
     let directory = arguments.model.directory(settings);
     let mut run = open_run(directory, dataset.examples, &training, compute)?;
@@ -156,17 +151,6 @@ pub(crate) fn run(
     driver.drive()?;
     driver.finish()?;
     Ok(Verdict::Fine)
-}
-
-/// An error with all its causes.
-fn full_sentence(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        sentence = format!("{sentence}: {cause}");
-        source = cause.source();
-    }
-    sentence
 }
 
 /// Asks a run for micro-steps until it is over, and keeps its books.
@@ -263,7 +247,7 @@ impl Driver {
         match self.run.save(&self.checkpoints) {
             Ok(_) => self.saved = self.run.steps(),
             Err(error @ TrainError::Save { .. }) => {
-                let sentence = full_sentence(&error);
+                let sentence = with_causes(&error);
                 self.bar.suspend(|| tracing::error!("{sentence}; training goes on"));
             }
             Err(error) => return Err(error.into()),

@@ -280,13 +280,18 @@ pub fn reply_line(id: &str, reply: &Reply, photos: &[PathBuf]) -> Value {
 
 /// What stands in the place of a reply when line `number` (counted from 1) has none.
 pub fn error_line(number: usize, error: &dyn Error) -> Value {
-    let mut text = error.to_string();
+    json!({ "line": number, "error": with_causes(error) })
+}
+
+/// An error and all its causes as one sentence.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut sentence = error.to_string();
     let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
+    while let Some(cause) = source {
+        sentence = format!("{sentence}: {cause}");
+        source = cause.source();
     }
-    json!({ "line": number, "error": text })
+    sentence
 }
 
 #[cfg(test)]

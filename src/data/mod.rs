@@ -17,7 +17,7 @@ pub use example::{
 };
 pub use import::{ImportError, PhotoFolder};
 pub use json_lines::{
-    LineError, Record, error_line, example_line, read_example, read_line, reply_line,
+    LineError, Record, error_line, example_line, read_example, read_line, reply_line, with_causes,
 };
 pub use photochat::read_photochat;
 pub use statistics::{Statistics, Timing, keyword_rule};

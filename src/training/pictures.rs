@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::data::{Example, Picture, load_photo};
+use crate::data::{Example, Picture, load_photo, with_causes};
 use crate::dialogue::Pixels;
 
 /// A photo to learn from.
@@ -38,19 +38,9 @@ pub(super) fn photos(examples: &[Example]) -> Vec<PhotoItem> {
 impl PhotoItem {
     /// Its pixels, or a sentence on why there are none.
     pub(super) fn load(&self) -> Result<Arc<Pixels>, String> {
-        let missing = || format!("{}: there is no picture", self.name);
-        match self.picture.pixels(load_photo) {
-            Ok(pixels) => pixels.ok_or_else(missing),
-            Err(error) => {
-                let mut sentence = format!("{}: {error}", self.name);
-                let mut source = std::error::Error::source(&error);
-                while let Some(cause) = source {
-                    sentence = format!("{sentence}: {cause}");
-                    source = cause.source();
-                }
-                Err(sentence)
-            }
-        }
+        let pixels = self.picture.pixels(load_photo);
+        let pixels = pixels.map_err(|error| format!("{}: {}", self.name, with_causes(&error)))?;
+        pixels.ok_or_else(|| format!("{}: there is no picture", self.name))
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! Axes in names: n scored token, v vocabulary.
 
+use std::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use tch::{Kind, Tensor};
 
 use super::{Measures, Recorder};
 use crate::config::{Scored, ScoredSpeakers, TextLoss};
-use crate::data::{Example, load_photo};
+use crate::data::{Example, load_photo, with_causes};
 use crate::dialogue::{Dialogue, Element, Photo, Pixels, Speaker};
 use crate::llama_vision::{PhotoTiles, VisionConfig, cross_attention_mask};
 use crate::prompt::{Budget, Closing, Prompt, PromptBuilder, Span, SpanKind};
@@ -51,15 +52,7 @@ impl ReadDialogue {
         settings: &TextLoss,
         context_tokens: usize,
     ) -> Result<(Self, Option<String>), String> {
-        let sentence = |error: &dyn std::error::Error| {
-            let mut sentence = format!("{}: {error}", example.id);
-            let mut source = error.source();
-            while let Some(cause) = source {
-                sentence = format!("{sentence}: {cause}");
-                source = cause.source();
-            }
-            sentence
-        };
+        let sentence = |error: &dyn Error| format!("{}: {}", example.id, with_causes(error));
         let dialogue = example.dialogue(load_photo).map_err(|error| sentence(&error))?;
         let tokens_max = settings.tokens_max.min(context_tokens);
         let budget = Budget { tokens_max, tiles_max: settings.tiles_max };

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use super::super::options::read_dataset;
 use super::super::{UsageError, Verdict};
-use super::{SubjectOptions, progress, read};
+use super::{SubjectOptions, progress};
 use crate::config::Settings;
 use crate::evaluation::{Suite, share_bias, sharing_rate};
 
@@ -29,7 +30,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<
         return Err(UsageError("--rate must be between 0 and 1".to_owned()).into());
     }
     let mut template = subject.request(settings, 0.0)?;
-    let dataset = read(&subject.data)?;
+    let dataset = read_dataset(&[&subject.data])?;
     let examples = &dataset.examples[..subject.count(dataset.examples.len())];
     let (mut system, adapter) = subject.prepare(settings)?.system(subject.system)?;
     template.adapter = adapter;

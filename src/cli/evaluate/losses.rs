@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::super::Verdict;
-use super::super::options::ModelOptions;
-use super::{progress, read};
+use super::super::options::{ModelOptions, read_dataset};
+use super::progress;
 use crate::config::{Preset, Settings, Training};
 use crate::evaluation::Mean;
 use crate::training::{Draws, JointObjective, Measure, Measures, Objective, Recorder, StepContext};
@@ -56,7 +56,7 @@ pub(crate) fn run(
 ) -> anyhow::Result<Verdict> {
     let training = Training::load(Preset::default(), config, &OVERRIDES.map(str::to_owned))?;
     let compute = arguments.model.compute(settings)?;
-    let mut examples = read(&arguments.data)?.examples;
+    let mut examples = read_dataset(&[&arguments.data])?.examples;
     examples.truncate(arguments.limit.map_or(examples.len(), |limit| limit as usize));
     let model = arguments.model.directory(settings);
     let adapter = arguments.model.adapter(settings);

@@ -5,20 +5,16 @@ mod losses;
 mod run;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::options::{DrawingOptions, ModelOptions, Prepared, SystemKind};
+use super::options::{DrawingOptions, LOG_INTERVAL, ModelOptions, Prepared, SystemKind};
 use super::{UsageError, Verdict};
 use crate::config::Settings;
-use crate::data::Dataset;
 use crate::dialogue::Dialogue;
 use crate::systems::{Decoding, PhotoSharing, ReplyRequest};
-
-/// Between two log lines where stderr is no terminal.
-const LOG_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Measure a model on held-out dialogues
 #[derive(Debug, clap::Args)]
@@ -110,15 +106,6 @@ impl SubjectOptions {
         let demand = self.drawing.demand(settings).with_new_tokens_max(tokens);
         self.model.prepare(settings, &demand)
     }
-}
-
-/// The dialogues of a file; lines that can't be used are told and left out.
-fn read(file: &Path) -> anyhow::Result<Dataset> {
-    let dataset = Dataset::read(&[file])?;
-    for fault in &dataset.faults {
-        tracing::warn!("{fault}: {}; it is left out", fault.error);
-    }
-    Ok(dataset)
 }
 
 /// A progress bar over things called `what`; log lines where stderr is no terminal.

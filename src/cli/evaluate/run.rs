@@ -7,7 +7,8 @@ use anyhow::Context;
 use serde_json::{Map, Value, json};
 
 use super::super::Verdict;
-use super::{SubjectOptions, progress, read};
+use super::super::options::read_dataset;
+use super::{SubjectOptions, progress};
 use crate::config::Settings;
 use crate::evaluation::{PhotoSwap, Report, Results, Suite, contact_sheet};
 use crate::imaging;
@@ -46,7 +47,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<Verdict> {
     let subject = &arguments.subject;
     let mut template = subject.request(settings, arguments.share_bias)?;
-    let dataset = read(&subject.data)?;
+    let dataset = read_dataset(&[&subject.data])?;
     let examples = &dataset.examples[..subject.count(dataset.examples.len())];
     let (mut system, adapter) = subject.prepare(settings)?.system(subject.system)?;
     template.adapter = adapter;

@@ -4,9 +4,15 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 fn main() {
-    for file in
-        ["autograd.cpp", "read_sweep.cpp", "row_product.cpp", "row_product.h", "shim.cpp", "shim.h"]
-    {
+    for file in [
+        "autograd.cpp",
+        "for_every_processor.h",
+        "read_sweep.cpp",
+        "row_product.cpp",
+        "row_product.h",
+        "shim.cpp",
+        "shim.h",
+    ] {
         println!("cargo:rerun-if-changed=src/torch/{file}");
     }
 

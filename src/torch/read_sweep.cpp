@@ -1,14 +1,9 @@
 // Reads memory as fast as it goes, to know how fast that is.
+#include "for_every_processor.h"
 #include "shim.h"
 
 #include <ATen/Parallel.h>
 #include <atomic>
-
-#if defined(__x86_64__) && defined(__GNUC__)
-#define FOR_EVERY_PROCESSOR __attribute__((target_clones("arch=haswell", "default")))
-#else
-#define FOR_EVERY_PROCESSOR
-#endif
 
 namespace {
 

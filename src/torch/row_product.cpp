@@ -1,19 +1,12 @@
 // The matrix is far larger than the caches and every element is used once, so the product runs as
 // fast as memory is read. Four rows at a time, some way apart, keep as many long streams of reads
 // going in every thread, which one row after the other, as matrix libraries take them, does not.
+#include "for_every_processor.h"
 #include "row_product.h"
 
 #include <ATen/Parallel.h>
 #include <algorithm>
 #include <atomic>
-
-// Loops are vectorised for each of these processors apart; vector types would be taken to pieces
-// for the oldest of them first.
-#if defined(__x86_64__) && defined(__GNUC__)
-#define FOR_EVERY_PROCESSOR __attribute__((target_clones("arch=haswell", "default")))
-#else
-#define FOR_EVERY_PROCESSOR
-#endif
 
 namespace {
 

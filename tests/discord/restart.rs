@@ -6,7 +6,7 @@ use serenity::model::Permissions;
 use shutterbug::journal::{MessageId, Outcome, Piece, Reason};
 
 use crate::bot::{Bot, Scene, a_moment, reopen, until};
-use crate::fake_discord::RestFault;
+use crate::fake_discord::{Message, RestFault, World};
 use crate::scripted::Line;
 
 const SEND: &str = "POST /channels/{channel_id}/messages";
@@ -65,23 +65,27 @@ async fn a_reply_that_was_sent_and_not_recorded_is_found_and_not_sent_again() {
     again.stop().await;
 }
 
-#[tokio::test]
-async fn a_reply_is_found_behind_hundreds_of_messages() {
-    let Scene { world, channel, ann, bot } = Scene::hello().await;
+/// A bot that was killed before it learned that Discord has its answer, and that comes back when
+/// Discord has forgotten the nonce and the answer has hundreds of messages around it: on neither
+/// side is it within reach of the first hundred. With it, the question that it had answered.
+async fn back_behind_hundreds_of_messages(scene: Scene) -> (World, Message, Bot) {
+    let Scene { world, channel, ann, bot } = scene;
     let ben = world.person("ben");
+    let chatter = || (0..150).for_each(|_| drop(ben.says(&channel, "chatter")));
     world.faults().plan(SEND, 1, RestFault::Stalled(Duration::from_secs(30)));
     let question = ann.says(&channel, "@bot hi");
-    // On neither side is it within reach of the first hundred.
-    for _ in 0..150 {
-        ben.says(&channel, "chatter");
-    }
+    chatter();
     world.wait_for_reply(&question).await;
     let folder = bot.vanish().await;
     world.advance(Duration::from_secs(1200));
-    for _ in 0..150 {
-        ben.says(&channel, "chatter");
-    }
+    chatter();
     let again = Bot::start(&world, folder, "", |_| Line::text("hello")).await;
+    (world, question, again)
+}
+
+#[tokio::test]
+async fn a_reply_is_found_behind_hundreds_of_messages() {
+    let (world, question, again) = back_behind_hundreds_of_messages(Scene::hello().await).await;
     let Outcome::Answer(answer) = again.outcome(&question).await else { panic!("no answer") };
     assert_eq!(answer.sent.len(), 1);
     a_moment().await;
@@ -92,20 +96,8 @@ async fn a_reply_is_found_behind_hundreds_of_messages() {
 
 #[tokio::test]
 async fn a_note_is_found_behind_hundreds_of_messages_too() {
-    let Scene { world, channel, ann, bot } = Scene::with("", |_| Line::Fail).await;
-    let ben = world.person("ben");
-    world.faults().plan(SEND, 1, RestFault::Stalled(Duration::from_secs(30)));
-    let question = ann.says(&channel, "@bot hi");
-    for _ in 0..150 {
-        ben.says(&channel, "chatter");
-    }
-    world.wait_for_reply(&question).await;
-    let folder = bot.vanish().await;
-    world.advance(Duration::from_secs(1200));
-    for _ in 0..150 {
-        ben.says(&channel, "chatter");
-    }
-    let again = Bot::start(&world, folder, "", |_| Line::text("hello")).await;
+    let scene = Scene::with("", |_| Line::Fail).await;
+    let (world, question, again) = back_behind_hundreds_of_messages(scene).await;
     let Outcome::Explanation(why) = again.outcome(&question).await else { panic!("no reason") };
     assert_eq!((why.reason, why.sent.len()), (Reason::Other, 1));
     a_moment().await;

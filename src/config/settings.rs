@@ -309,7 +309,7 @@ fn reply(raw: RawReply) -> Result<Reply, ConfigError> {
     })
 }
 
-fn switch(key: &'static str, text: &str) -> Result<Switch, ConfigError> {
+pub(super) fn switch(key: &'static str, text: &str) -> Result<Switch, ConfigError> {
     match text {
         "on" => Ok(Switch::On),
         "off" => Ok(Switch::Off),
@@ -439,7 +439,7 @@ pub(super) fn within<T: TryFrom<i64>>(
     fits.ok_or_else(|| out_of_range(key, reason))
 }
 
-pub(super) fn seconds(key: &'static str, value: f64) -> Result<Duration, ConfigError> {
+fn seconds(key: &'static str, value: f64) -> Result<Duration, ConfigError> {
     if value > 0.0 && value <= 86_400.0 {
         Ok(Duration::from_secs_f64(value))
     } else {

@@ -4,7 +4,7 @@
 //! once however often its delivery is broken off, and what follows of it is what was meant to.
 
 use crate::discord::{
-    Addressee, AuthorKind, Draft, Message, RestError, compose, note, without_files, wording,
+    AuthorKind, Draft, Message, RestError, compose, note, without_files, wording,
 };
 use crate::journal::{self, Answer, MessageId, PhotoRule, Piece, Reason, Recorded, Whose};
 
@@ -61,8 +61,7 @@ impl Errand {
         if self.house.photo_rule(self.question.spot).await? == PhotoRule::Off {
             hold_photos_back(&mut answer);
         }
-        let to = Addressee { message: self.id(), person: self.question.request.asker.0 };
-        let drafts = compose(to, &record::said(&answer), &answer.notes);
+        let drafts = compose(self.addressee(), &record::said(&answer), &answer.notes);
         let mut sent: Vec<(MessageId, Draft)> = sent_before
             .iter()
             .zip(&drafts)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::rest::{Draft, File};
-use super::split::{MESSAGE_CHARS_MAX, is_blank, split};
+use super::split::{MESSAGE_CHARS_MAX, is_blank, split, units};
 use super::wording;
 
 /// Longest alt text, in characters.
@@ -107,10 +107,6 @@ pub fn without_files(draft: &Draft) -> Draft {
         said => said.to_owned(),
     };
     Draft { content, files: Vec::new(), ..draft.clone() }
-}
-
-fn units(text: &str) -> usize {
-    text.chars().map(char::len_utf16).sum()
 }
 
 fn files(pieces: &[Said]) -> Vec<File> {

@@ -57,7 +57,8 @@ pub fn is_blank(text: &str) -> bool {
     })
 }
 
-fn units(text: &str) -> usize {
+/// Its length as Discord counts it: in units of UTF-16.
+pub(super) fn units(text: &str) -> usize {
     text.chars().map(char::len_utf16).sum()
 }
 

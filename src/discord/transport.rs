@@ -97,13 +97,13 @@ impl Transport {
 
     /// Asks once, when the limits let it through.
     pub(super) async fn perform(&self, ask: &Ask<'_>) -> Result<Vec<u8>, RestError> {
-        let (request, key) = (self.request(ask), ask.key());
+        let key = ask.key();
         if ask.is_limited() {
             self.wait_for_turn(key).await?;
         }
         // The errors of the client lose their text: it can hold addresses with signatures.
         let lost = |_| RestError::Unreachable { status: None };
-        let answer = request.send().await.map_err(lost)?;
+        let answer = self.request(ask).send().await.map_err(lost)?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let body = answer.bytes().await.map_err(lost)?.to_vec();
         let said: Value = if status < 400 {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::ConfigError;
-use super::super::settings::{Switch, non_empty, out_of_range, within};
+use super::super::settings::{non_empty, out_of_range, switch, within};
 use super::{
     Accumulation, Beginning, Bridge, BridgeMode, CheckpointPolicy, DiffusionLoss, EncodersLoss,
     GumbelNoise, Lora, OptimizerSettings, Pooling, RateSchedule, Scored, ScoredSpeakers, Stage,
@@ -205,11 +205,8 @@ const TRAINED: [(&str, Trained); 3] =
 const TRAINED_REASON: &str = "must be \"adapters\", \"weights\" or \"nothing\"";
 
 fn optimizer(raw: &RawOptimizer) -> Result<OptimizerSettings, ConfigError> {
-    let decay = |key, value: f64| {
-        if (0.0..1.0).contains(&value) { Ok(value) } else { Err(out_of_range(key, BELOW_ONE)) }
-    };
     let norm_max = not_negative("optimizer.gradient_norm_max", raw.gradient_norm_max)?;
-    let mean_decay = decay("optimizer.mean_decay", raw.mean_decay)?;
+    let mean_decay = below_one("optimizer.mean_decay", raw.mean_decay)?;
     Ok(OptimizerSettings {
         learning_rate: above_zero("optimizer.learning_rate", raw.learning_rate)?,
         schedule: choice(
@@ -225,8 +222,8 @@ fn optimizer(raw: &RawOptimizer) -> Result<OptimizerSettings, ConfigError> {
         learning_rate_end: share("optimizer.learning_rate_end", raw.learning_rate_end)?,
         warmup_steps: within("optimizer.warmup_steps", raw.warmup_steps, 0, MANY)?,
         weight_decay: not_negative("optimizer.weight_decay", raw.weight_decay)?,
-        beta1: decay("optimizer.beta1", raw.beta1)?,
-        beta2: decay("optimizer.beta2", raw.beta2)?,
+        beta1: below_one("optimizer.beta1", raw.beta1)?,
+        beta2: below_one("optimizer.beta2", raw.beta2)?,
         epsilon: not_negative("optimizer.epsilon", raw.epsilon)?,
         gradient_norm_max: Some(norm_max).filter(|&norm| norm > 0.0),
         mean_decay: Some(mean_decay).filter(|&decay| decay > 0.0),
@@ -321,13 +318,11 @@ fn diffusion(raw: &RawDiffusion) -> Result<DiffusionLoss, ConfigError> {
 }
 
 fn lora(raw: RawLora) -> Result<Lora, ConfigError> {
-    if !(0.0..1.0).contains(&raw.dropout) {
-        return Err(out_of_range("lora.dropout", BELOW_ONE));
-    }
+    let dropout = below_one("lora.dropout", raw.dropout)?;
     Ok(Lora {
         rank: within("lora.rank", raw.rank, 1, 65_536)?,
         alpha: above_zero("lora.alpha", raw.alpha)?,
-        dropout: raw.dropout,
+        dropout,
         llama_layers: raw.llama_layers,
         diffusion_layers: raw.diffusion_layers,
         train_rows: choice(
@@ -339,8 +334,6 @@ fn lora(raw: RawLora) -> Result<Lora, ConfigError> {
     })
 }
 
-const BELOW_ONE: &str = "must be at least 0 and below 1";
-
 fn choice<T: Copy>(
     key: &'static str,
     text: &str,
@@ -349,10 +342,6 @@ fn choice<T: Copy>(
 ) -> Result<T, ConfigError> {
     let found = known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
     found.ok_or_else(|| out_of_range(key, reason))
-}
-
-fn switch(key: &'static str, text: &str) -> Result<Switch, ConfigError> {
-    choice(key, text, &[("on", Switch::On), ("off", Switch::Off)], "must be \"on\" or \"off\"")
 }
 
 fn above_zero(key: &'static str, value: f64) -> Result<f64, ConfigError> {
@@ -369,6 +358,14 @@ fn not_negative(key: &'static str, value: f64) -> Result<f64, ConfigError> {
 
 fn share(key: &'static str, value: f64) -> Result<f64, ConfigError> {
     from_to(key, value, [0.0, 1.0], "must be from 0 to 1")
+}
+
+fn below_one(key: &'static str, value: f64) -> Result<f64, ConfigError> {
+    if (0.0..1.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err(out_of_range(key, "must be at least 0 and below 1"))
+    }
 }
 
 fn from_to(

@@ -7,7 +7,7 @@ use std::path::Path;
 use shutterbug::data::pocket::{
     Aspect, Colour, Object, Place, PocketWorld, Reason, Scene, Split, Truth, is_held_out,
 };
-use shutterbug::data::{Example, ExampleElement, ExampleTurn, Picture, Statistics, example_line};
+use shutterbug::data::{Example, ExampleTurn, Picture, Statistics, example_line};
 use shutterbug::dialogue::Speaker;
 
 const WORLD: PocketWorld = PocketWorld { seed: 11 };
@@ -21,11 +21,7 @@ fn truth(example: &Example) -> &Truth {
 }
 
 fn text(turn: &ExampleTurn) -> String {
-    let texts = turn.elements.iter().filter_map(|element| match element {
-        ExampleElement::Utterance(text) => Some(text.as_str()),
-        ExampleElement::Photo(_) => None,
-    });
-    texts.collect::<Vec<_>>().join(" ")
+    turn.texts().collect::<Vec<_>>().join(" ")
 }
 
 /// Letters only, in small ones: how B writes doesn't matter.

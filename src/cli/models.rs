@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum};
 
 use super::Verdict;
-use crate::data::{Dataset, Example, ExampleElement};
+use crate::data::{Dataset, Example, ExampleTurn};
 use crate::systems::{Preset, Texts, Transfer, convert, create};
 
 /// Make model directories
@@ -94,10 +94,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
 /// What is said in a dataset, and its photos' captions.
 fn texts(dataset: &Dataset) -> (Vec<String>, Vec<String>) {
     let turns = dataset.examples.iter().flat_map(Example::turns);
-    let said = turns.flat_map(|turn| &turn.elements).filter_map(|element| match element {
-        ExampleElement::Utterance(text) => Some(text.clone()),
-        ExampleElement::Photo(_) => None,
-    });
+    let said = turns.flat_map(ExampleTurn::texts).map(str::to_owned);
     let photos = dataset.examples.iter().flat_map(Example::photos);
     let captions = photos.filter_map(|(_, _, photo)| photo.caption.clone());
     (said.collect(), captions.collect())

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::example::{Example, ExampleElement, ExamplePhoto, Picture};
-use super::import::{ImportError, PhotoFolder, file_name_of, for_each_element};
+use super::import::{ImportError, PhotoFolder, StoredName, file_name_of, for_each_element};
 use super::json_lines::names_a_file;
 use crate::dialogue::Speaker;
 
@@ -28,22 +28,6 @@ struct StoredTurn {
     /// What a photo in this place should show.
     #[serde(default)]
     description: Value,
-}
-
-#[derive(Deserialize, Clone, PartialEq, Eq)]
-#[serde(untagged)]
-enum StoredName {
-    Text(String),
-    Number(u64),
-}
-
-impl StoredName {
-    fn text(&self) -> String {
-        match self {
-            Self::Text(text) => text.clone(),
-            Self::Number(number) => number.to_string(),
-        }
-    }
 }
 
 #[derive(Deserialize)]

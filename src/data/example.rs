@@ -28,6 +28,16 @@ pub struct ExampleTurn {
     pub elements: Vec<ExampleElement>,
 }
 
+impl ExampleTurn {
+    /// What is said in it, without photos.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.elements.iter().filter_map(|element| match element {
+            ExampleElement::Utterance(text) => Some(text.as_str()),
+            ExampleElement::Photo(_) => None,
+        })
+    }
+}
+
 /// One piece of a turn.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ExampleElement {

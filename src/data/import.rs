@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
@@ -20,6 +21,23 @@ pub enum ImportError {
     /// A photo is nowhere, where that is an error.
     #[error("the photo {0} is missing")]
     MissingPhoto(String),
+}
+
+/// A name that some revisions of a dataset write as a number.
+#[derive(Deserialize, Clone, PartialEq, Eq)]
+#[serde(untagged)]
+pub(super) enum StoredName {
+    Text(String),
+    Number(u64),
+}
+
+impl StoredName {
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Number(number) => number.to_string(),
+        }
+    }
 }
 
 /// A folder of photo files.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::example::{Example, ExampleElement, ExamplePhoto, Picture};
-use super::import::{ImportError, PhotoFolder, file_name_of, for_each_element};
+use super::import::{ImportError, PhotoFolder, StoredName, file_name_of, for_each_element};
 use crate::dialogue::Speaker;
 
 /// What a description may begin with: who of the sender's people is in the photo.
@@ -22,7 +22,7 @@ struct Stored {
     photo_url: String,
     /// Older revisions lack it.
     #[serde(default)]
-    photo_id: Option<StoredId>,
+    photo_id: Option<StoredName>,
 }
 
 #[derive(Deserialize)]
@@ -30,13 +30,6 @@ struct StoredTurn {
     message: String,
     share_photo: bool,
     user_id: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum StoredId {
-    Text(String),
-    Number(u64),
 }
 
 /// Hands over the dialogues of a file, in order. `dialogue_id` counts from 0 in every file, so ids
@@ -58,10 +51,7 @@ pub fn read_photochat(
 fn example(element: Value, stem: &str, photos: &PhotoFolder) -> Result<Example, ImportError> {
     let stored: Stored = serde_json::from_value(element).map_err(ImportError::Malformed)?;
     let (persona, caption) = split_persona(&stored.photo_description);
-    let photo_id = stored.photo_id.map(|id| match id {
-        StoredId::Text(id) => id,
-        StoredId::Number(id) => id.to_string(),
-    });
+    let photo_id = stored.photo_id.map(|id| id.text());
     let names = photo_id.as_deref().into_iter().chain(file_name_of(&stored.photo_url));
     let photo = ExamplePhoto {
         picture: photos.find(names).map_or(Picture::Missing, Picture::File),

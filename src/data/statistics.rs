@@ -109,19 +109,12 @@ impl Serialize for Timing {
 /// Whether the keyword rule expects a photo as the answer to a turn: whether one of its words begins
 /// with "photo", "picture", "show" or "send".
 pub fn keyword_rule(turn: &ExampleTurn) -> bool {
-    texts(turn).flat_map(words).any(|word| KEYWORDS.iter().any(|key| word.starts_with(key)))
+    turn.texts().flat_map(words).any(|word| KEYWORDS.iter().any(|key| word.starts_with(key)))
 }
 
 /// Whether a turn has a photo.
 fn shares(turn: &ExampleTurn) -> bool {
     turn.elements.iter().any(|element| matches!(element, ExampleElement::Photo(_)))
-}
-
-fn texts(turn: &ExampleTurn) -> impl Iterator<Item = &str> {
-    turn.elements.iter().filter_map(|element| match element {
-        ExampleElement::Utterance(text) => Some(text.as_str()),
-        ExampleElement::Photo(_) => None,
-    })
 }
 
 fn words(text: &str) -> impl Iterator<Item = String> {
@@ -136,7 +129,7 @@ impl Statistics {
         let mut vocabulary = BTreeSet::new();
         for example in examples {
             statistics.count(example);
-            for text in example.turns().iter().flat_map(texts) {
+            for text in example.turns().iter().flat_map(ExampleTurn::texts) {
                 statistics.utterances += 1;
                 statistics.words += text.split_whitespace().count();
                 vocabulary.extend(words(text));

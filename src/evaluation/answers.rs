@@ -55,13 +55,17 @@ fn sights<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a Sight> {
     })
 }
 
+/// The words of a kind that are among those said.
+pub(super) fn named(aspect: Aspect, said: &BTreeSet<String>) -> BTreeSet<&'static str> {
+    aspect.words().into_iter().filter(|word| said.contains(*word)).collect()
+}
+
 /// Of one reply: right where it says the words that the truth wants, and no other of the same kind.
 pub fn answers(case: &Case<'_>) -> Answers {
     let said = words(&case.answer.text);
     let mut answers = Answers::default();
     for sight in sights(case) {
-        let named: BTreeSet<&str> =
-            sight.aspect.words().into_iter().filter(|word| said.contains(*word)).collect();
+        let named = named(sight.aspect, &said);
         let wanted: BTreeSet<&str> = sight.answer.iter().map(String::as_str).collect();
         answers.aspects[sight.aspect as usize].count(named == wanted);
     }

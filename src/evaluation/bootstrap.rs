@@ -5,8 +5,6 @@
 //! from each draw (Efron and Tibshirani, "An Introduction to the Bootstrap", chapter 13). Two
 //! systems on the same dialogues are compared by drawing the same dialogues for both.
 
-use serde::Serialize;
-
 use super::draws::Draws;
 
 /// How often dialogues are drawn again.
@@ -62,7 +60,7 @@ impl Tally for Ratio {
 }
 
 /// A figure with its interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
     /// Over all dialogues.
     pub value: f64,

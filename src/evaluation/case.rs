@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::photos::Judgement;
-use crate::data::{Example, ExampleElement, ExampleTurn};
+use crate::data::Example;
 use crate::dialogue::Speaker;
 
 /// What a system answered at one turn; empty where it failed.
@@ -45,7 +45,7 @@ pub struct Case<'a> {
 impl Case<'_> {
     /// What A said in words: its texts, joined by line breaks.
     pub fn reference(&self) -> String {
-        texts(&self.example.turns()[self.turn])
+        self.example.turns()[self.turn].texts().collect::<Vec<_>>().join("\n")
     }
 
     /// Whether A shared a photo.
@@ -58,14 +58,6 @@ impl Case<'_> {
     pub fn shares_photo(&self) -> bool {
         !self.answer.photos.is_empty()
     }
-}
-
-fn texts(turn: &ExampleTurn) -> String {
-    let texts = turn.elements.iter().filter_map(|element| match element {
-        ExampleElement::Utterance(text) => Some(text.as_str()),
-        ExampleElement::Photo(_) => None,
-    });
-    texts.collect::<Vec<_>>().join("\n")
 }
 
 #[derive(Deserialize)]

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use super::answers::words;
+use super::answers::{named, words};
 use super::bootstrap::{Ratio, Tally};
 use super::case::Case;
 use crate::data::pocket::{Aspect, Colour, Object, Place, Scene, Wanted, is_held_out};
@@ -156,11 +156,6 @@ pub fn photos(case: &Case<'_>) -> Photos {
         }
     }
     photos
-}
-
-/// The words of a kind that are among those said.
-fn named(property: Aspect, said: &BTreeSet<String>) -> BTreeSet<&'static str> {
-    property.words().into_iter().filter(|word| said.contains(*word)).collect()
 }
 
 /// The words that say what is wanted; `None` where that is open.

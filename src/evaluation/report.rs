@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::answers::{Answers, Guesses, answers};
@@ -21,12 +20,11 @@ use crate::dialogue::Pixels;
 const SEED: u64 = 0;
 
 /// A figure, its interval, and of how many things it tells.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
     /// Such as `timing.f1`.
     pub name: String,
     /// Value and interval.
-    #[serde(flatten)]
     pub estimate: Estimate,
     /// Decisions, answers or photos that it is over.
     pub of: usize,
@@ -204,14 +202,10 @@ impl Figures {
     }
 
     /// A ratio that is picked from tallies.
-    fn ratio<T: Tally>(
-        &mut self,
-        name: impl Into<String>,
-        dialogues: &[T],
-        pick: impl Fn(&T) -> Ratio,
-    ) {
-        let of = pick(&T::sum(dialogues.iter().copied())).of;
-        self.push(name, estimate(dialogues, |tally| pick(tally).value(), SEED), of);
+    fn ratio<T>(&mut self, name: impl Into<String>, dialogues: &[T], pick: impl Fn(&T) -> Ratio) {
+        let ratios: Vec<Ratio> = dialogues.iter().map(pick).collect();
+        let of = Ratio::sum(ratios.iter().copied()).of;
+        self.push(name, estimate(&ratios, Ratio::value, SEED), of);
     }
 }
 

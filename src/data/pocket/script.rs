@@ -293,8 +293,7 @@ impl Script {
 impl Wanted {
     /// Everything about a scene is settled.
     pub(super) fn all(scene: &Scene) -> Self {
-        let thing = &scene.things[0];
-        Self { object: Some(thing.object), colour: Some(thing.colour), place: Some(scene.place) }
+        Settled::like(scene).into()
     }
 }
 

@@ -1,5 +1,7 @@
 //! A whole model directory, loaded: it is held once, whatever its files' format.
 
+mod tiny_copy;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -12,22 +14,10 @@ use shutterbug::systems::{EndToEnd, Footprint, ModelDirectory, Transfer, convert
 use shutterbug::torch::{Compute, Weights, resident_bytes_max};
 use tch::{Device, Kind, Tensor};
 
+use tiny_copy::copy_without_weights;
+
 /// Bytes of a shard.
 const SHARD_BYTES_MAX: usize = 32 << 20;
-
-/// The tiny model's folder below `to`, without its weights.
-fn copy_without_weights(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_without_weights(&path, &target);
-        } else if path.extension().is_some_and(|extension| extension != "safetensors") {
-            fs::copy(&path, target).unwrap();
-        }
-    }
-}
 
 fn edit(file: &Path, change: impl FnOnce(&mut Value)) {
     let mut value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();

@@ -1,11 +1,11 @@
 //! Model directories whose prompt files can't be used: each is refused by its file's name, and with
 //! what would be right.
 
-use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use shutterbug::data::with_causes;
 use shutterbug::prompt::{CaptionTokenizers, ImageProcessor, PromptBuilder, PromptLoadError};
 use shutterbug::tokens::PhotoTags;
 
@@ -42,13 +42,7 @@ fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
 
 /// The error and its causes, the folder's own path left out.
 fn told(folder: &Path, error: &PromptLoadError) -> String {
-    let mut causes = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        causes.push(cause.to_string());
-        source = cause.source();
-    }
-    causes.join(": ").replace(&folder.display().to_string(), "DIR")
+    with_causes(error).replace(&folder.display().to_string(), "DIR")
 }
 
 fn llama_refusal(damage: impl FnOnce(&Path)) -> String {

@@ -1,11 +1,11 @@
 //! The end-to-end system on its own: cancellation, adapters beside the base, and model directories
 //! with something wrong in them.
 
-use std::error::Error;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use shutterbug::data::with_causes;
 use shutterbug::dialogue::{Dialogue, Element, Reply, Speaker, Timings};
 use shutterbug::systems::{
     Decoding, DrawRequest, Drawing, EndToEnd, ModelDirectory, PhotoSharing, Progress, ReplyRequest,
@@ -128,13 +128,6 @@ fn drawing_alone_stops_between_steps() {
     assert_eq!(steps, 2);
 }
 
-fn told(error: &dyn Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", told(source)),
-        None => error.to_string(),
-    }
-}
-
 fn edit(file: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(file).unwrap();
     assert!(text.contains(from), "{} lacks {from}", file.display());
@@ -144,7 +137,7 @@ fn edit(file: &Path, from: &str, to: &str) {
 fn refused(spoil: impl Fn(&ModelDirectory), expected: &[&str]) {
     let (_folder, directory) = tiny(Transfer::Copy);
     spoil(&directory);
-    let error = told(&EndToEnd::load(&directory, Compute::CPU).err().unwrap());
+    let error = with_causes(&EndToEnd::load(&directory, Compute::CPU).err().unwrap());
     for expected in expected {
         assert!(error.contains(expected), "{expected:?} is not in {error:?}");
     }
@@ -224,7 +217,7 @@ fn missing_and_truncated_files_are_named() {
 fn an_adapter_that_does_not_fit_is_refused_by_name() {
     let (_folder, mut system) = system();
     let folder = tempfile::tempdir().unwrap();
-    let error = told(&system.add_adapter(folder.path()).unwrap_err());
+    let error = with_causes(&system.add_adapter(folder.path()).unwrap_err());
     assert!(error.contains("is no adapter: neither"), "{error}");
 
     let llama = folder.path().join("llama");
@@ -233,13 +226,13 @@ fn an_adapter_that_does_not_fit_is_refused_by_name() {
         fs::copy(fixtures().join("systems/adapter/llama").join(file), llama.join(file)).unwrap();
     }
     edit(&llama.join("adapter_config.json"), "\"use_dora\": false", "\"use_dora\": true");
-    let error = told(&system.add_adapter(folder.path()).unwrap_err());
+    let error = with_causes(&system.add_adapter(folder.path()).unwrap_err());
     assert!(error.contains("the adapter uses DoRA, which is not supported"), "{error}");
 
     // The other half's file: its layers are of another model.
     edit(&llama.join("adapter_config.json"), "\"use_dora\": true", "\"use_dora\": false");
     let foreign = fixtures().join("systems/adapter/diffusion/pytorch_lora_weights.safetensors");
     fs::copy(foreign, llama.join("adapter_model.safetensors")).unwrap();
-    let error = told(&system.add_adapter(folder.path()).unwrap_err());
+    let error = with_causes(&system.add_adapter(folder.path()).unwrap_err());
     assert!(error.contains("which this base model does not have"), "{error}");
 }

@@ -1,5 +1,7 @@
 //! `shutterbug train` as a process: killed and resumed, out of room, given bad input.
 
+mod tiny_copy;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -10,6 +12,8 @@ use shutterbug::dialogue::Pixels;
 use shutterbug::imaging::encode_png;
 use shutterbug::systems::{ModelDirectory, Transfer, convert};
 use shutterbug::training::Draws;
+
+use tiny_copy::copy_without_weights;
 
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -276,19 +280,6 @@ fn the_stages_of_pretraining_make_a_model_from_nothing() {
         assert_eq!(complete, stage == "diffusion");
     }
     ModelDirectory::open(&model).unwrap();
-}
-
-fn copy_without_weights(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let source = entry.unwrap().path();
-        let target = to.join(source.file_name().unwrap());
-        if source.is_dir() {
-            copy_without_weights(&source, &target);
-        } else if source.extension().is_none_or(|extension| extension != "safetensors") {
-            fs::copy(&source, &target).unwrap();
-        }
-    }
 }
 
 #[test]

@@ -13,8 +13,8 @@ use super::options::{
 };
 use super::{UsageError, Verdict};
 use crate::config::{Settings, Switch};
-use crate::data::{Record, error_line, read_line, reply_line};
-use crate::dialogue::{Element, Pixels, Reply};
+use crate::data::{Record, error_line, load_photo, read_line, reply_line};
+use crate::dialogue::{Element, Reply};
 use crate::engine::{Engine, Outcome, Work};
 use crate::imaging;
 use crate::systems::{Decoding, PhotoSharing, ReplyRequest};
@@ -142,9 +142,6 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<
         arguments.model.prepare(settings, &arguments.demand(settings))?.load()?;
     template.adapter = adapter;
 
-    let limits = imaging::Limits::default();
-    let load =
-        |path: &Path| -> anyhow::Result<Pixels> { Ok(imaging::decode(&fs::read(path)?, &limits)?) };
     let mut failed = 0;
     let mut ids = HashSet::new();
     for (index, line) in BufReader::new(file).split(b'\n').enumerate() {
@@ -154,7 +151,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<
         }
         let answer = std::str::from_utf8(&line)
             .context("not UTF-8")
-            .and_then(|line| Ok(read_line(line, &folder, load)?))
+            .and_then(|line| Ok(read_line(line, &folder, load_photo)?))
             .and_then(|record| {
                 // Photos and traces are named by it.
                 anyhow::ensure!(

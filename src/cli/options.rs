@@ -89,8 +89,7 @@ impl Prepared {
         telemetry::announce(&format!("{} runs on {compute}", directory.revision()));
         let (tell, told) = std::sync::mpsc::sync_channel(1);
         let engine = Engine::start(limits, move || {
-            let mut system = EndToEnd::load(&directory, compute)?;
-            let adapter = adapter.map(|path| system.add_adapter(&path)).transpose()?;
+            let (system, adapter) = open(&directory, adapter, compute)?;
             // The receiver waits in the caller for as long as this closure runs.
             let _ = tell.send(adapter);
             Ok::<_, ModelError>(Box::new(system) as Box<dyn System>)
@@ -106,14 +105,23 @@ impl Prepared {
     ) -> anyhow::Result<(Box<dyn System>, Option<String>)> {
         let Self { compute, directory, adapter, .. } = self;
         telemetry::announce(&format!("{} runs on {compute}", directory.revision()));
-        let mut models = EndToEnd::load(&directory, compute)?;
-        let adapter = adapter.map(|path| models.add_adapter(&path)).transpose()?;
+        let (models, adapter) = open(&directory, adapter, compute)?;
         let system: Box<dyn System> = match kind {
             SystemKind::EndToEnd => Box::new(models),
             SystemKind::Pipeline => Box::new(Pipeline::new(models)),
         };
         Ok((system, adapter))
     }
+}
+
+fn open(
+    directory: &ModelDirectory,
+    adapter: Option<PathBuf>,
+    compute: Compute,
+) -> Result<(EndToEnd, Option<String>), ModelError> {
+    let mut models = EndToEnd::load(directory, compute)?;
+    let adapter = adapter.map(|path| models.add_adapter(&path)).transpose()?;
+    Ok((models, adapter))
 }
 
 /// What answers.

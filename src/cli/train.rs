@@ -9,7 +9,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::options::{LOG_INTERVAL, ModelOptions, read_dataset};
+use super::options::{LOG_INTERVAL, ModelOptions, make_folder, read_dataset};
 use super::{UsageError, Verdict};
 use crate::config::{Preset, Settings, Stage, Training};
 use crate::data::with_causes;
@@ -135,8 +135,7 @@ pub(crate) fn run(
     let directory = arguments.model.directory(settings);
     let mut run = open_run(directory, dataset.examples, &training, compute)?;
 
-    fs::create_dir_all(&checkpoints)
-        .with_context(|| format!("can't make {}", checkpoints.display()))?;
+    make_folder(&checkpoints)?;
     if let Some(path) = run.resume(&checkpoints)? {
         tracing::info!("going on from {}", path.display());
     }
@@ -144,7 +143,7 @@ pub(crate) fn run(
     fs::write(&document, &training.document)
         .with_context(|| format!("can't write {}", document.display()))?;
     if let Some(folder) = &arguments.trace {
-        fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
+        make_folder(folder)?;
         run.trace_next_step(folder.join(format!("step-{}.safetensors", run.steps() + 1)));
     }
     let mut driver = Driver::new(run, &arguments.out, checkpoints, training, compute)?;

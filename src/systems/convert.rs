@@ -112,14 +112,14 @@ fn describe(
 
 /// The folders above the output, of which those that had to be made are removed again unless they
 /// are kept.
-struct Parents {
-    folder: PathBuf,
+pub(super) struct Parents {
+    pub(super) folder: PathBuf,
     /// Innermost first.
     made: Vec<PathBuf>,
 }
 
 impl Parents {
-    fn make(out: &Path) -> Result<Self, ModelError> {
+    pub(super) fn make(out: &Path) -> Result<Self, ModelError> {
         let folder = match out.parent() {
             Some(parent) if parent != Path::new("") => parent.to_owned(),
             _ => PathBuf::from("."),
@@ -132,7 +132,7 @@ impl Parents {
         Ok(parents)
     }
 
-    fn keep(mut self) {
+    pub(super) fn keep(mut self) {
         self.made.clear();
     }
 }

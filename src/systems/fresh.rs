@@ -1,18 +1,19 @@
 //! Models from nothing: configurations of a preset, vocabularies learned from texts, weights at
 //! their initial values, all in the published layouts.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::convert::{Transfer, convert};
+use super::convert::{Parents, Transfer, convert};
 use super::error::ModelError;
 use super::model_directory::ModelDirectory;
 use super::preset::{Preset, Vocabularies};
 use crate::llama_vision::{self, LlamaVision};
 use crate::prompt::{write_clip_vocabulary, write_llama_vocabulary};
-use crate::stable_diffusion::{Part, StableDiffusion3, StableDiffusion3Config};
+use crate::stable_diffusion::{StableDiffusion3, StableDiffusion3Config};
 use crate::torch::{Compute, SaveKind, Weights, write_safetensors};
 
 /// What vocabularies are learned from.
@@ -39,19 +40,20 @@ pub fn create(
     if out.symlink_metadata().is_ok() {
         return Err(ModelError::Occupied(out.to_owned()));
     }
-    let folder = out.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
+    let parents = Parents::make(out)?;
     let workshop = tempfile::Builder::new()
         .prefix(".shutterbug-new-")
-        .tempdir_in(folder)
-        .map_err(ModelError::io(folder))?;
+        .tempdir_in(&parents.folder)
+        .map_err(ModelError::io(&parents.folder))?;
     // The manifest keeps the bases' names.
     let llama = workshop.path().join(format!("{}-llama", preset.name()));
     let diffusion = workshop.path().join(format!("{}-diffusion", preset.name()));
     write_files(preset, texts, &llama, &diffusion)?;
     write_llama_weights(&llama, seed)?;
     write_diffusion_weights(&diffusion, seed)?;
-    convert(&llama, &diffusion, out, Transfer::Copy)
+    let made = convert(&llama, &diffusion, out, Transfer::Copy)?;
+    parents.keep();
+    Ok(made)
 }
 
 fn write_files(
@@ -84,16 +86,16 @@ fn write_llama_weights(llama: &Path, seed: u64) -> Result<(), ModelError> {
 
 fn write_diffusion_weights(diffusion: &Path, seed: u64) -> Result<(), ModelError> {
     let config = StableDiffusion3Config::read(diffusion)?;
-    let parts = std::sync::Mutex::new(Vec::new());
+    let parts = RefCell::new(Vec::new());
     StableDiffusion3::from_weights(config, Compute::CPU, |part, compute| {
         // Parts have names in common, which draw from different seeds.
         let weights = Weights::fresh(seed.wrapping_add(1 + part as u64), compute);
-        parts.lock().expect("nobody panics with it").push((part, weights.at("")));
+        parts.borrow_mut().push((part, weights.clone()));
         Ok(weights)
     })?;
-    for (part, weights) in parts.into_inner().expect("nobody panics with it") {
-        let folder = diffusion.join(Part::folder(part));
-        save(&weights, &folder.join(format!("{}.safetensors", Part::stem(part))))?;
+    for (part, weights) in parts.into_inner() {
+        let folder = diffusion.join(part.folder());
+        save(&weights, &folder.join(format!("{}.safetensors", part.stem())))?;
     }
     Ok(())
 }

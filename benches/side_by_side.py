@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -66,6 +67,9 @@ TALKERS = {
     ),
 }
 DRAWER = "sd3-100m"
+# llama-500m and sd3-100m in one model directory, with the tests' small vocabularies.
+WHOLE = "whole-600m"
+VOCABULARIES = ROOT / "tests" / "fixtures" / "tiny"
 
 
 # Making models.
@@ -87,11 +91,10 @@ def randomise(model, seed, gain=1.0):
             parameter.copy_(gain * noise / parameter[0].numel() ** 0.5)
 
 
-def make_talker(name, directory):
+def make_talker(shape, directory):
     """A `MllamaForConditionalGeneration` in float32, and the prompt that both sides are given."""
     from transformers import MllamaConfig, MllamaForConditionalGeneration
 
-    shape = TALKERS[name]
     vocabulary = shape["text"]["vocab_size"]
     rope = dict(
         rope_type="llama3", rope_theta=500_000.0, factor=8.0, low_freq_factor=1.0,
@@ -118,7 +121,7 @@ def make_talker(name, directory):
     safetensors.torch.save_file(inputs, directory / "inputs.safetensors")
 
 
-def make_drawer(directory):
+def make_drawer(directory, vocabulary=CLIP_VOCABULARY):
     """A `StableDiffusion3Pipeline` of 256 × 256 pictures in float32 without T5, and its inputs."""
     from diffusers import (
         AutoencoderKL,
@@ -131,7 +134,7 @@ def make_drawer(directory):
     def clip(width, activation):
         return CLIPTextModelWithProjection(
             CLIPTextConfig(
-                vocab_size=CLIP_VOCABULARY, hidden_size=width, intermediate_size=4 * width,
+                vocab_size=vocabulary, hidden_size=width, intermediate_size=4 * width,
                 projection_dim=width, num_hidden_layers=4, num_attention_heads=width // 64,
                 max_position_embeddings=CLIP_TOKENS, hidden_act=activation, eos_token_id=2,
             )
@@ -169,19 +172,48 @@ def make_drawer(directory):
     inputs = {"latents": torch.randn([1, 16, 32, 32], generator=generator)}
     for caption in ("caption", "negative"):
         for encoder in encoders:
-            ids = torch.randint(0, CLIP_VOCABULARY - 1, [CLIP_TOKENS], generator=generator)
+            ids = torch.randint(0, vocabulary - 1, [CLIP_TOKENS], generator=generator)
             # The published encoders take the position of the largest id for the text's end.
-            ids[20:] = CLIP_VOCABULARY - 1
+            ids[20:] = vocabulary - 1
             inputs[f"{caption}_{encoder}_ids"] = ids
     safetensors.torch.save_file(inputs, directory / "inputs.safetensors")
 
 
-def ready(name):
-    """The model's folder, made if it is not there."""
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+def make_whole(directory, shutterbug):
+    """Both models with tokenizers, joined by `shutterbug models convert`."""
+    llama, diffusion = directory / "llama", directory / "diffusion"
+    text = TALKERS["llama-500m"]["text"]
+    vocabulary = read_json(VOCABULARIES / "llama" / "config.json")["text_config"]["vocab_size"]
+    make_talker(TALKERS["llama-500m"] | {"text": text | {"vocab_size": vocabulary}}, llama)
+    encoder = read_json(VOCABULARIES / "diffusion" / "text_encoder" / "config.json")
+    make_drawer(diffusion, encoder["vocab_size"])
+    for side in (llama, diffusion):
+        (side / "inputs.safetensors").unlink()
+        kept = shutil.ignore_patterns("config.json", "*_index.json", "*.safetensors", "scheduler*")
+        shutil.copytree(VOCABULARIES / side.name, side, ignore=kept, dirs_exist_ok=True)
+    tiles = read_json(llama / "preprocessor_config.json")
+    side = TALKERS["llama-500m"]["vision"]["image_size"]
+    tiles["size"] = {"height": side, "width": side}
+    (llama / "preprocessor_config.json").write_text(json.dumps(tiles))
+    command = ["models", "convert", "--copy", "--llama", llama, "--diffusion", diffusion]
+    subprocess.run([shutterbug, *command, "--out", directory / "model"], check=True,
+                   stdout=subprocess.DEVNULL)
+
+
+def ready(name, make):
+    """The model's folder; `make` makes it if it is not there."""
     directory = FOLDER / name
-    if not (directory / "inputs.safetensors").exists():
+    if not directory.exists():
         print(f"making {directory.relative_to(ROOT)}", file=sys.stderr)
-        make_drawer(directory) if name == DRAWER else make_talker(name, directory)
+        part = FOLDER / f"{name}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        make(part)
+        part.rename(directory)
     return directory
 
 
@@ -211,9 +243,7 @@ def reference_talk(directory):
     from transformers import GenerationConfig, MllamaForConditionalGeneration
 
     inputs = safetensors.torch.load_file(directory / "inputs.safetensors")
-    begun = time.perf_counter()
     model = MllamaForConditionalGeneration.from_pretrained(directory, dtype=torch.float32).eval()
-    load_s = time.perf_counter() - begun
 
     def pace(ids, new_tokens, photo=None):
         moments = Moments()
@@ -245,8 +275,7 @@ def reference_talk(directory):
     image_token = torch.tensor([[model.config.image_token_index]])
     seeing = torch.cat([image_token, text], dim=1)
     pace(text[:, :1], 2)
-    first_token_s = time.perf_counter() - begun
-    figures = {"load_s": load_s, "first_token_s": first_token_s}
+    figures = {}
     for name, ids, photo in (("text", text, None), ("photo", seeing, inputs["pixel_values"])):
         pace(ids, 2, photo)
         figures[name] = pace(ids, NEW_TOKENS, photo)
@@ -257,11 +286,9 @@ def reference_draw(directory, out):
     from diffusers import StableDiffusion3Pipeline
 
     inputs = safetensors.torch.load_file(directory / "inputs.safetensors")
-    begun = time.perf_counter()
     pipeline = StableDiffusion3Pipeline.from_pretrained(
         directory, text_encoder_3=None, tokenizer=None, tokenizer_2=None, tokenizer_3=None
     )
-    load_s = time.perf_counter() - begun
     pipeline.set_progress_bar_config(disable=True)
 
     @torch.inference_mode()
@@ -300,7 +327,7 @@ def reference_draw(directory, out):
     picture(1)
     pictures, picture_s = picture(STEPS)
     safetensors.torch.save_file({"picture": pictures.contiguous()}, out)
-    return {"load_s": load_s, "picture_s": picture_s}
+    return {"picture_s": picture_s}
 
 
 def run_reference(arguments):
@@ -346,29 +373,6 @@ class Sides:
         return [list(results) for results in zip(*turns)]
 
 
-def weights_of(directory):
-    return sorted(directory.rglob("*.safetensors"))
-
-
-def forget(directory):
-    """Drops the files' pages from the page cache, so that they are read from the disk again."""
-    os.sync()
-    for path in weights_of(directory):
-        with open(path, "rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def reading_s(directory):
-    """Seconds for reading all weights once."""
-    begun = time.perf_counter()
-    buffer = bytearray(1 << 23)
-    for path in weights_of(directory):
-        with open(path, "rb", buffering=0) as file:
-            while file.readinto(buffer):
-                pass
-    return time.perf_counter() - begun
-
-
 # The report.
 
 
@@ -392,7 +396,7 @@ def ratio(better, worse):
 
 
 def report_talker(sides, name):
-    directory = ready(name)
+    directory = ready(name, lambda part: make_talker(TALKERS[name], part))
     command = ["talk", "--llama", directory, "--inputs", directory / "inputs.safetensors"]
 
     def sweep():
@@ -424,31 +428,27 @@ def report_talker(sides, name):
         row("… equal greedy tokens", f"{agreed} of {NEW_TOKENS}", "", "")
     peaks = [[run["resident_bytes_max"] / 2**20 for run in side] for side in (ours, reference)]
     row("peak resident memory, MiB", *[spread(side, 0) for side in peaks], ratio(*reversed(peaks)))
-    report_loading(sides, directory, command)
     gigabytes = [rate / 1e9 for rate in swept]
     print(f"\nMemory is read at {spread(gigabytes)} GB/s; a token reads "
           f"{ours[0]['token_bytes_text'] / 1e6:.0f} MB of weights after text and "
           f"{ours[0]['token_bytes_photo'] / 1e6:.0f} MB after a photo.")
 
 
-def report_loading(sides, directory, command):
-    """From a page cache without the files: loading and one token, against reading them once."""
-    times = {"read": [], "ours": [], "reference": []}
-    for _ in range(sides.arguments.repetitions):
-        forget(directory)
-        times["read"].append(reading_s(directory))
-        forget(directory)
-        times["ours"].append(sides.ours(*command, "--new-tokens", 2)["first_token_s"])
-        forget(directory)
-        times["reference"].append(sides.reference("talk", directory)["first_token_s"])
-    row("load and first token, files not cached, s",
-        spread(times["ours"], 2), spread(times["reference"], 2),
-        ratio(times["reference"], times["ours"]))
-    row("… reading the files once, s", spread(times["read"], 2), "", "")
+def report_whole(sides):
+    shutterbug = sides.arguments.shutterbug
+    directory = ready(WHOLE, lambda part: make_whole(part, shutterbug))
+    print(f"\n### {WHOLE}\n")
+    head("the whole model", "loading it, s", "reading its files once, s", "ratio")
+    for place in ("in-memory", "on-disk"):
+        loaded = sides.ours("load", "--model", directory / "model", "--files", place)
+        row(f"files {place.replace('-', ' ')}", f"{loaded['load_s']:.2f}",
+            f"{loaded['read_s']:.2f}", f"{loaded['load_per_read']:.2f}")
+    gigabytes, peak = loaded["tensor_bytes"] / 1e9, loaded["resident_bytes_max"] / 1e9
+    print(f"\nIts tensors are {gigabytes:.2f} GB; the peak of resident memory was {peak:.2f} GB.")
 
 
 def report_drawer(sides):
-    directory = ready(DRAWER)
+    directory = ready(DRAWER, make_drawer)
     outs = [FOLDER / f"picture-{side}.safetensors" for side in ("ours", "reference")]
     ours, reference = sides.in_turn(
         lambda: sides.ours(
@@ -489,7 +489,7 @@ def main():
     parser.add_argument("--shutterbug", default=ROOT / "target" / "release" / "shutterbug")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", choices=[*TALKERS, DRAWER], action="append")
+    parser.add_argument("--only", choices=[*TALKERS, DRAWER, WHOLE], action="append")
     parser.add_argument("--reference", choices=["talk", "draw"], help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=pathlib.Path, help=argparse.SUPPRESS)
@@ -499,10 +499,15 @@ def main():
         return
     FOLDER.mkdir(parents=True, exist_ok=True)
     sides = Sides(arguments)
-    parts = arguments.only or [*TALKERS, DRAWER]
+    parts = arguments.only or [*TALKERS, DRAWER, WHOLE]
     versions(arguments)
     for name in parts:
-        report_drawer(sides) if name == DRAWER else report_talker(sides, name)
+        if name == DRAWER:
+            report_drawer(sides)
+        elif name == WHOLE:
+            report_whole(sides)
+        else:
+            report_talker(sides, name)
 
 
 if __name__ == "__main__":

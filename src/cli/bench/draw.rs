@@ -71,9 +71,7 @@ pub(super) fn run(arguments: &Arguments, compute: Compute) -> anyhow::Result<Val
     };
     let latents_bchw = inputs.tensor("latents")?;
 
-    let begun = Instant::now();
     let model = StableDiffusion3::load(&arguments.diffusion, compute)?;
-    let load_s = begun.elapsed().as_secs_f64();
 
     let captions = [&ids("caption")?, &ids("negative")?];
     let picture = |steps| timed_picture(&model, captions, latents_bchw, steps, arguments.guidance);
@@ -82,7 +80,6 @@ pub(super) fn run(arguments: &Arguments, compute: Compute) -> anyhow::Result<Val
     Tensor::write_safetensors(&[("picture", &picture_bchw)], &arguments.out)
         .with_context(|| format!("can't write {}", arguments.out.display()))?;
     Ok(json!({
-        "load_s": load_s,
         "one_step_s": one_step_s,
         "picture_s": picture_s,
         "resident_bytes_max": resident_bytes_max(),

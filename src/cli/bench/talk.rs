@@ -54,11 +54,7 @@ pub(super) fn run(arguments: &Arguments, compute: Compute) -> anyhow::Result<Val
             .context("`aspect_ratio_id` is empty")?,
     };
 
-    let begun = Instant::now();
     let model = LlamaVision::load(&arguments.llama, compute, None)?;
-    let load_s = begun.elapsed().as_secs_f64();
-    pace(&model, &ids[..1], &[], 1);
-    let first_token_s = begun.elapsed().as_secs_f64();
 
     let seeing = [&[model.config().image_token], ids.as_slice()].concat();
     let photos = [photo];
@@ -73,8 +69,6 @@ pub(super) fn run(arguments: &Arguments, compute: Compute) -> anyhow::Result<Val
     let shapes = Checkpoint::open(&arguments.llama, "model")?.shapes();
     let element_bytes = compute.kind.elt_size_in_bytes();
     Ok(json!({
-        "load_s": load_s,
-        "first_token_s": first_token_s,
         "text": text,
         "photo": photo,
         "token_bytes_text": token_elements(&shapes, Sees::Text) * element_bytes,

@@ -1,4 +1,4 @@
-# Shutterbug's tasks. `make demo` and `make test` need Rust, Python 3 with venv and a C++ compiler;
+# Shutterbug's tasks. `make demo` and `make test` need Rust, Python 3.11 with venv and a C++ compiler;
 # everything else is fetched from the package registries.
 
 PYTHON ?= python3
@@ -76,8 +76,9 @@ OPENAPI := $(SHARED)/discord/openapi.json
 CONFORMANCE := $(CURDIR)/target/conformance
 CONFORMANCE_TESTS := discord fake_discord_behaves
 conformance: $(VENV)/.conformance
-	@test -f $(OPENAPI) || { \
-		echo "There is no $(OPENAPI): name the folder that holds discord/ with SHARED=…" >&2; exit 1; }
+	@test -f $(OPENAPI) && test -d $(SHARED)/data/photochat || { \
+		echo "$(SHARED) lacks discord/openapi.json or data/photochat: name the folder that holds" \
+			"both with SHARED=…" >&2; exit 1; }
 	python tests/conformance/test_openapi.py --openapi $(OPENAPI)
 	rm -rf $(CONFORMANCE) && mkdir -p $(CONFORMANCE)
 	SHUTTERBUG_RECORD_REST=$(CONFORMANCE)/rest.jsonl \

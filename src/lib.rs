@@ -5,8 +5,10 @@
 //! `tests/tidy.rs` holds the arrows that are allowed between modules.
 //!
 //! Coming in:
-//! * [`cli`]: one file a command; builds the parts that its command needs and hands them over.
-//! * [`config`]: raw TOML and environment into checked settings; the only reader of both.
+//! * [`cli`]: one file or folder a command; builds the parts that its command needs and hands them
+//!   over.
+//! * [`config`]: raw TOML and environment into checked settings; the only reader of the
+//!   environment.
 //! * [`daemon`]: one closed event enum, and the loop that joins doors, engine and journal.
 //! * [`discord`]: the gateway door. Messages become dialogues, replies become messages. Knows no
 //!   tensors and no storage.
@@ -16,8 +18,9 @@
 //! * [`dialogue`]: the nouns that everything else speaks of. Pure: no IO, no async, no tensors.
 //! * [`prompt`]: dialogues into token ids and image tiles, tokens into text and captions. Plain
 //!   vectors, no tensors.
-//! * [`engine`]: the one thread that owns every tensor, behind a bounded fair queue.
-//! * [`systems`]: what can answer, behind one small trait; the end-to-end model and its directory.
+//! * [`engine`]: the one thread on which the bot's model lives, behind a bounded fair queue.
+//! * [`systems`]: what can answer, behind one small trait: the end-to-end model, and the pipeline that
+//!   it is compared with; model directories, joined or made anew.
 //! * [`llama_vision`]: the image perceptron and the text dialogue generator, which decides where a
 //!   photo belongs. Knows nothing of diffusion.
 //! * [`stable_diffusion`]: text encoders, transformer, autoencoder, schedule and sampler. Knows
@@ -31,8 +34,8 @@
 //! Learning:
 //! * [`adapters`]: what was learned beside the base weights, in the formats that Python writes.
 //! * [`training`]: objectives, optimizer and schedule, checkpoints; advances by micro-steps.
-//! * [`evaluation`]: one metric a file, the suite that puts held-out decisions to a system, and its
-//!   report. Knows nothing of training.
+//! * [`evaluation`]: one metric a file, the suite that puts held-out decisions to a system, the judge
+//!   of pictures, and the report. Knows nothing of training.
 //!
 //! Staying:
 //! * [`journal`]: what was said and answered, and how it is forgotten; the only user of the
@@ -40,8 +43,6 @@
 //! * [`data`]: dialogues to learn from: our JSON Lines, PhotoChat, DialogCC, and the pocket world,
 //!   whose photos are drawn and whose truth is known.
 //! * [`telemetry`]: the log.
-//!
-//! Not here yet: `promotion`, `scheduling`, and the local door, `console`.
 
 pub mod adapters;
 pub mod bridge;

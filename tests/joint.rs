@@ -35,7 +35,9 @@ fn settings(overrides: &[&str]) -> Training {
 }
 
 fn open(model: &Path, overrides: &[&str]) -> Result<Box<dyn TrainingRun>, TrainError> {
-    open_run(model, dataset().examples, &settings(overrides), Compute::CPU)
+    let own = model.join("adapter");
+    let own = own.is_dir().then_some(own.as_path());
+    open_run(model, own, dataset().examples, &settings(overrides), Compute::CPU)
 }
 
 /// All steps of a run.
@@ -144,7 +146,8 @@ fn there_must_be_something_to_train() {
     for photo in examples[0].photos_mut() {
         photo.caption = None;
     }
-    let mut objective = JointObjective::load(&model, examples, &settings, Compute::CPU).unwrap();
+    let mut objective =
+        JointObjective::load(&model, None, examples, &settings, Compute::CPU).unwrap();
     let context = StepContext {
         step: 0,
         epoch: 0.0,

@@ -104,7 +104,8 @@ fn objective(model: &Path, expected: &Expected, case: &Case, at_once: usize) -> 
     let settings = Training::load(Preset::Default, None, &settings).unwrap();
     let dataset = Dataset::read(&[fixtures().join("dialogues.jsonl")]).unwrap();
     assert!(dataset.faults.is_empty());
-    JointObjective::load(model, dataset.examples, &settings, Compute::CPU).unwrap()
+    let adapter = model.join("adapter");
+    JointObjective::load(model, Some(&adapter), dataset.examples, &settings, Compute::CPU).unwrap()
 }
 
 fn context(tau: f64, recorder: Recorder) -> StepContext {

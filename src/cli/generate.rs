@@ -19,7 +19,7 @@ use crate::engine::{Engine, Outcome, Work};
 use crate::imaging;
 use crate::systems::{Decoding, PhotoSharing, ReplyRequest};
 
-/// Reply to dialogues, one JSON object a line; replies go to stdout in the same form
+/// Reply to dialogues, one JSON object a line; one object with the reply goes to stdout for each
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: shutterbug generate --model model --seed 7 --out out dialogues.jsonl > replies.jsonl"
@@ -55,9 +55,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "on|off")]
     photos: Option<Photos>,
 
-    /// Added to the logit of [IMG]: above 0, photos become more frequent
-    #[arg(long, value_name = "B", default_value_t = 0.0, allow_hyphen_values = true)]
-    share_bias: f64,
+    /// Added to the logit of [IMG]: above 0, photos become more frequent [default: the setting
+    /// reply.share_bias]
+    #[arg(long, value_name = "B", allow_hyphen_values = true)]
+    share_bias: Option<f64>,
 
     /// Most tokens in a reply, captions included [default: the setting reply.new_tokens_max]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -119,7 +120,7 @@ impl Arguments {
             system_text: settings.reply.system_text.clone(),
             photos: self.photo_sharing(settings),
             decoding: self.decoding(settings)?,
-            share_bias: self.share_bias,
+            share_bias: self.share_bias.unwrap_or(settings.reply.share_bias),
             new_tokens_max: self
                 .max_new_tokens
                 .map_or(settings.reply.new_tokens_max, |tokens| tokens as usize),

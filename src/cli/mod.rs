@@ -28,7 +28,7 @@ use crate::training::TrainError;
 #[derive(Debug, Parser)]
 #[command(name = "shutterbug", version, propagate_version = true)]
 struct Arguments {
-    /// Settings; every key is optional, see config/shutterbug.toml [default: $SHUTTERBUG_CONFIG]
+    /// Settings; every key is optional, see config/shutterbug.toml and config/training.toml [default: $SHUTTERBUG_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -97,7 +97,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<Verdict> {
         Command::Evaluate(own) => evaluate::run(&own, &settings, arguments.config.as_deref()),
         Command::Models(arguments) => models::run(&arguments),
         Command::Doctor(arguments) => Ok(doctor::run(&arguments, &settings)),
-        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Bench(own) => bench::run(&own, arguments.config.as_deref()),
     }
 }
 

@@ -133,7 +133,9 @@ pub(crate) fn run(
     let dataset = read_dataset(&arguments.data)?;
     tracing::info!("{} dialogues; training runs on {compute}", dataset.examples.len());
     let directory = arguments.model.directory(settings);
-    let mut run = open_run(directory, dataset.examples, &training, compute)?;
+    let adapter = arguments.model.adapter(settings);
+    let adapter = adapter.as_deref();
+    let mut run = open_run(directory, adapter, dataset.examples, &training, compute)?;
 
     make_folder(&checkpoints)?;
     if let Some(path) = run.resume(&checkpoints)? {

@@ -10,12 +10,14 @@ use crate::config::{Stage, Training};
 use crate::data::Example;
 use crate::torch::Compute;
 
-/// The run that the settings describe, before its first step, on the model directory `model`.
+/// The run that the settings describe, before its first step, on the model directory `model`; the
+/// stage "joint" goes on from `adapter`, the others know none.
 ///
 /// # Errors
 /// If a part of the model can't be read, or there is nothing to learn or to learn from.
 pub fn open_run(
     model: &Path,
+    adapter: Option<&Path>,
     examples: Vec<Example>,
     settings: &Training,
     compute: Compute,
@@ -38,7 +40,7 @@ pub fn open_run(
             Box::new(Trainer::new(objective, settings.clone())?)
         }
         Stage::Joint => {
-            let objective = JointObjective::load(model, examples, settings, compute)?;
+            let objective = JointObjective::load(model, adapter, examples, settings, compute)?;
             Box::new(Trainer::new(objective, settings.clone())?)
         }
     })

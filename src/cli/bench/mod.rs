@@ -10,6 +10,7 @@ mod sizes;
 mod talk;
 mod train;
 
+use std::path::Path;
 use std::str::FromStr;
 
 use clap::Subcommand;
@@ -39,6 +40,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure how fast memory is read
     Memory,
     Talk(talk::Arguments),
     Draw(draw::Arguments),
@@ -47,7 +49,7 @@ enum Command {
     Published(published::Arguments),
 }
 
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
+pub(crate) fn run(arguments: &Arguments, config: Option<&Path>) -> anyhow::Result<Verdict> {
     let device = DeviceChoice::from_str(&arguments.device)?;
     let compute = Compute::choose(device, Precision::from_str(&arguments.precision)?)?;
     if let Some(threads) = arguments.threads {
@@ -58,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
         Command::Talk(arguments) => talk::run(arguments, compute)?,
         Command::Draw(arguments) => draw::run(arguments, compute)?,
         Command::Load(arguments) => load::run(arguments, compute)?,
-        Command::Train(arguments) => train::run(arguments, compute)?,
+        Command::Train(arguments) => train::run(arguments, config, compute)?,
         Command::Published(arguments) => published::run(arguments, compute)?,
     };
     println!("{figures:#}");

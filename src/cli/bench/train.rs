@@ -1,6 +1,6 @@
 //! How long a training step takes, and how much memory, on a given configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ const STEPS: u64 = 10;
     after_help = "Example: shutterbug bench train --model model --data train.jsonl --set training.recompute=on"
 )]
 pub(super) struct Arguments {
-    /// Model directory
+    /// Model directory; its adapter, if it has one, is left alone
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
 
@@ -32,12 +32,16 @@ pub(super) struct Arguments {
     settings: SettingsOptions,
 }
 
-pub(super) fn run(arguments: &Arguments, compute: Compute) -> anyhow::Result<Value> {
-    let mut settings = arguments.settings.load(None, None)?;
+pub(super) fn run(
+    arguments: &Arguments,
+    config: Option<&Path>,
+    compute: Compute,
+) -> anyhow::Result<Value> {
+    let mut settings = arguments.settings.load(config, None)?;
     let counted = settings.steps.unwrap_or(STEPS);
     settings.steps = Some(counted + WARMUP_STEPS as u64);
     let dataset = Dataset::read(&arguments.data)?;
-    let mut run = open_run(&arguments.model, dataset.examples, &settings, compute)?;
+    let mut run = open_run(&arguments.model, None, dataset.examples, &settings, compute)?;
     let loaded_bytes = peak_bytes(compute.device);
     reset_peak(compute.device);
     let mut steps: Vec<StepReport> = Vec::new();

@@ -13,7 +13,7 @@ use super::settings::{OwnedSource, Switch, environment, read_file};
 /// Settings under one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Preset {
-    /// What was measured to be best.
+    /// The defaults in config/training.toml.
     #[default]
     Default,
     /// The paper's hyper-parameters.

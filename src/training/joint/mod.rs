@@ -68,26 +68,11 @@ pub struct JointObjective {
 
 impl JointObjective {
     /// Opens both models of the model directory `model`. Where they are adapted, training goes on
-    /// from the directory's own adapter, or else from updates that change nothing yet.
+    /// from `adapter`, or else from updates that change nothing yet.
     ///
     /// # Errors
     /// If a part can't be read, or neither model is trained.
     pub fn load(
-        model: &Path,
-        examples: Vec<Example>,
-        settings: &Training,
-        compute: Compute,
-    ) -> Result<Self, TrainError> {
-        let own = model.join(ADAPTER);
-        let own = own.is_dir().then_some(own.as_path());
-        Self::load_with(model, own, examples, settings, compute)
-    }
-
-    /// The same with the adapter in the folder `adapter` instead of the directory's own.
-    ///
-    /// # Errors
-    /// As `load`.
-    pub fn load_with(
         model: &Path,
         adapter: Option<&Path>,
         examples: Vec<Example>,

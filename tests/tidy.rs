@@ -32,7 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("data", &["dialogue", "imaging"]),
     ("engine", &["dialogue", "systems"]),
-    ("evaluation", &["data", "dialogue", "imaging", "systems"]),
+    ("evaluation", &["data", "dialogue", "imaging", "nn", "systems", "torch"]),
     ("journal", &["dialogue"]),
     ("config", &[]),
     ("telemetry", &["config"]),

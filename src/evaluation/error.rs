@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::torch::{LoadError, SaveError};
+
 /// Why an evaluation can't begin or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
@@ -44,4 +46,10 @@ pub enum EvaluateError {
     /// A drawn photo can't be read again.
     #[error("a photo of the results can't be read")]
     Photo(#[from] crate::data::PhotoFileError),
+    /// A judge can't be read.
+    #[error("the judge can't be read; `shutterbug evaluate judge` makes one")]
+    Judge(#[from] LoadError),
+    /// A judge can't be written.
+    #[error(transparent)]
+    Save(#[from] SaveError),
 }

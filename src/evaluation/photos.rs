@@ -33,7 +33,7 @@ pub trait Judge {
 }
 
 impl Judgement {
-    fn word(self, property: Aspect) -> Option<&'static str> {
+    pub(super) fn word(self, property: Aspect) -> Option<&'static str> {
         match property {
             Aspect::Object => Some(self.object.word()),
             Aspect::Colour => Some(self.colour.word()),
@@ -57,7 +57,7 @@ impl Properties {
         place.map_or_else(Ratio::default, |place| self.0[place])
     }
 
-    fn count(&mut self, right: impl Fn(Aspect) -> Option<bool>) {
+    pub(super) fn count(&mut self, right: impl Fn(Aspect) -> Option<bool>) {
         for (ratio, property) in self.0.iter_mut().zip(PROPERTIES) {
             if let Some(right) = right(property) {
                 ratio.count(right);

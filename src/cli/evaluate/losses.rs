@@ -61,7 +61,7 @@ pub(crate) fn run(
     let model = arguments.model.directory(settings);
     let adapter = arguments.model.adapter(settings);
     let mut objective =
-        JointObjective::load_with(model, adapter.as_deref(), examples, &training, compute)?;
+        JointObjective::load(model, adapter.as_deref(), examples, &training, compute)?;
     let dialogues = measure(&mut objective, arguments.seed)?;
     let mut losses = Map::new();
     for (number, name) in LOSSES.into_iter().enumerate() {

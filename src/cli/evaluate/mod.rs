@@ -1,6 +1,7 @@
 //! `shutterbug evaluate`: how good a model is on held-out dialogues.
 
 mod calibrate;
+mod judge;
 mod losses;
 mod run;
 
@@ -28,6 +29,7 @@ enum Command {
     Run(run::Arguments),
     Losses(losses::Arguments),
     Calibrate(calibrate::Arguments),
+    Judge(judge::Arguments),
 }
 
 pub(crate) fn run(
@@ -39,6 +41,7 @@ pub(crate) fn run(
         Command::Run(arguments) => run::run(arguments, settings),
         Command::Losses(arguments) => losses::run(arguments, settings, config),
         Command::Calibrate(arguments) => calibrate::run(arguments, settings),
+        Command::Judge(arguments) => judge::run(arguments),
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::Verdict;
 use super::super::options::read_dataset;
 use super::{SubjectOptions, progress};
 use crate::config::Settings;
-use crate::evaluation::{PhotoSwap, Report, Results, Suite, contact_sheet};
+use crate::evaluation::{Judge, PhotoSwap, PocketJudge, Report, Results, Suite, contact_sheet};
 use crate::imaging;
 use crate::systems::{ReplyRequest, System};
 
@@ -22,22 +22,30 @@ const SHEET_COLUMNS: usize = 8;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Every turn of A's is answered greedily after the true dialogue before it. The folder then holds
-results.jsonl, photos/, report.json, report.md and sheet.png. Interrupted, the same command goes on.
+run.json, results.jsonl, photos/, report.json, report.md and, if a photo was drawn, sheet.png.
+Interrupted, the same command goes on.
 
-Example: shutterbug evaluate run --model model --data pocket/test.jsonl --limit 500 --out evaluation
+Example: shutterbug evaluate run --model model --data pocket/test.jsonl --limit 500 \
+             --judge judge.safetensors --out evaluation
 control: shutterbug evaluate run --model model --data pocket/test.jsonl --limit 500 --swap-photos --out swapped")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     subject: SubjectOptions,
 
-    /// Added to the logit of [IMG]: above 0, photos become more frequent
-    #[arg(long, value_name = "B", default_value_t = 0.0, allow_hyphen_values = true)]
-    share_bias: f64,
+    /// Added to the logit of [IMG]: above 0, photos become more frequent [default: the setting
+    /// reply.share_bias]
+    #[arg(long, value_name = "B", allow_hyphen_values = true)]
+    share_bias: Option<f64>,
 
     /// Show another dialogue's photos in the place of every dialogue's own: the control of whether
     /// photos are seen
     #[arg(long)]
     swap_photos: bool,
+
+    /// Judge of the pocket world's pictures, as `shutterbug evaluate judge` makes one; without it
+    /// nothing is said about what drawn photos show
+    #[arg(long, value_name = "FILE")]
+    judge: Option<PathBuf>,
 
     /// Folder for results and report
     #[arg(long, value_name = "DIR")]
@@ -46,7 +54,10 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<Verdict> {
     let subject = &arguments.subject;
-    let mut template = subject.request(settings, arguments.share_bias)?;
+    let share_bias = arguments.share_bias.unwrap_or(settings.reply.share_bias);
+    let mut template = subject.request(settings, share_bias)?;
+    let judge = arguments.judge.as_deref();
+    let judge = judge.map(PocketJudge::load).transpose()?;
     let dataset = read_dataset(&[&subject.data])?;
     let examples = &dataset.examples[..subject.count(dataset.examples.len())];
     let (mut system, adapter) = subject.prepare(settings)?.system(subject.system)?;
@@ -59,7 +70,8 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<
     let suite = Suite::new(examples, template, swap);
     suite.run(system.as_mut(), &mut results, &mut progress("replies"))?;
 
-    let report = Report::of(&run, examples, &results, None)?;
+    let judge = judge.as_ref().map(|judge| judge as &dyn Judge);
+    let report = Report::of(&run, examples, &results, judge)?;
     write(&arguments.out, &report)?;
     println!("{}", report.json());
     if report.failed > 0 {

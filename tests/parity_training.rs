@@ -177,9 +177,10 @@ fn step(objective: &mut JointObjective, expected: &Expected, case: &Case) -> Out
         let of: Vec<&Tensor> = leaves.iter().chain(probes).collect();
         let mut gradients = gradients(&made.loss, &of);
         for probe in gradients.split_off(leaves.len()) {
-            outcome.norms.push(probe.norm().double_value(&[]));
+            outcome.norms.push(probe.map_or(0.0, |probe| probe.norm().double_value(&[])));
         }
         for (name, gradient) in names.iter().zip(gradients) {
+            let Some(gradient) = gradient else { continue };
             let sum = outcome.gradients.remove(name).map_or(gradient.copy(), |sum| sum + gradient);
             outcome.gradients.insert(name.clone(), sum);
         }
@@ -226,11 +227,15 @@ fn check(
         .iter()
         .filter_map(|(name, tensor)| Some((name.strip_prefix(&prefix)?, tensor)))
         .collect();
-    let ours: Vec<&str> = outcome.gradients.keys().map(String::as_str).collect();
-    assert_eq!(ours, theirs.keys().copied().collect::<Vec<_>>(), "{what}: trained tensors");
+    let unknown = outcome.gradients.keys().find(|name| !theirs.contains_key(name.as_str()));
+    assert_eq!(unknown, None, "{what}: trained tensors");
     let mut worst = 0.0f64;
     for (name, expected) in theirs {
-        let found = &outcome.gradients[name];
+        // The last block's text queries answer nobody; the reference computes them all the same.
+        let Some(found) = outcome.gradients.get(name) else {
+            assert!(expected.norm().double_value(&[]) == 0.0, "{what}: {name} has no gradient");
+            continue;
+        };
         assert_eq!(found.size(), expected.size(), "{what}: {name}");
         let norm = expected.norm().double_value(&[]);
         let error = (found - expected).norm().double_value(&[]);

@@ -54,14 +54,15 @@ impl FusedAdamW {
     }
 
     /// Makes one step on `parameters` in place, without recording it. All tensors are float32 on
-    /// one device, in the order that `new` was given.
+    /// one device, in the order that `new` was given. A parameter without a gradient stays as it
+    /// is, and its moments too, as in `torch.optim`.
     ///
     /// # Panics
     /// If the lists differ in length, or with libtorch's message in shape, dtype or device.
     pub fn step(
         &mut self,
         parameters: &[impl Borrow<Tensor>],
-        gradients: &[impl Borrow<Tensor>],
+        gradients: &[Option<Tensor>],
         how: &AdamW,
     ) {
         let count = self.steps.len();
@@ -73,8 +74,23 @@ impl FusedAdamW {
             weight_decay: how.weight_decay,
             epsilon: how.epsilon,
         };
-        let state = [self.first_moments.as_slice(), &self.second_moments, &self.steps];
-        shim::fused_adamw(parameters, gradients, state, &factors);
+        let mut used: [Vec<&Tensor>; 5] = Default::default();
+        for (place, gradient) in gradients.iter().enumerate() {
+            let Some(gradient) = gradient else { continue };
+            let own = [
+                parameters[place].borrow(),
+                gradient,
+                &self.first_moments[place],
+                &self.second_moments[place],
+                &self.steps[place],
+            ];
+            for (list, tensor) in used.iter_mut().zip(own) {
+                list.push(tensor);
+            }
+        }
+        if !used[0].is_empty() {
+            shim::fused_adamw(&used, &factors);
+        }
     }
 }
 
@@ -104,7 +120,8 @@ mod tests {
             let gradients = [
                 Tensor::from_slice(&[1.0f32, -0.01, 100.0]) * (step + 1) as f64,
                 Tensor::from_slice(&[0.0f32, -3e-7]).view([2, 1]) + step as f64 * 0.5,
-            ];
+            ]
+            .map(Some);
             adamw.step(&parameters, &gradients, &how);
             same(&parameters[0], &w);
             same(&parameters[1], &v);
@@ -116,10 +133,40 @@ mod tests {
     }
 
     #[test]
+    fn a_parameter_without_gradient_stays_as_it_is() {
+        let parameters = [(); 2].map(|()| Tensor::ones([2], tch::kind::FLOAT_CPU));
+        let mut adamw = FusedAdamW::new(&parameters);
+        let gradients = [None, Some(Tensor::ones([2], tch::kind::FLOAT_CPU))];
+        adamw.step(&parameters, &gradients, &AdamW::default());
+        adamw.step(&parameters, &[None, None], &AdamW::default());
+        assert_eq!(parameters[0], Tensor::ones([2], tch::kind::FLOAT_CPU));
+        assert!(parameters[1].max().double_value(&[]) < 1.0);
+        same(&adamw.steps[0], &[0.0]);
+        same(&adamw.steps[1], &[1.0]);
+    }
+
+    #[test]
+    fn a_gradient_counts_by_its_elements_wherever_they_lie() {
+        let gradient = Tensor::arange(24, tch::kind::FLOAT_CPU).view([2, 3, 2, 2]) - 9.5;
+        let channels_last = gradient.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+        assert!(!channels_last.is_contiguous());
+        let after = |gradient: &Tensor| {
+            let parameters = [Tensor::zeros([2, 3, 2, 2], tch::kind::FLOAT_CPU)];
+            let mut adamw = FusedAdamW::new(&parameters);
+            for _ in 0..2 {
+                adamw.step(&parameters, &[Some(gradient.shallow_clone())], &AdamW::default());
+            }
+            let [parameter] = parameters;
+            (parameter, adamw.first_moments.remove(0))
+        };
+        assert_eq!(after(&channels_last), after(&gradient));
+    }
+
+    #[test]
     #[should_panic(expected = "as many gradients")]
     fn lists_of_different_lengths_panic() {
         let parameters = [Tensor::zeros([2], tch::kind::FLOAT_CPU)];
-        FusedAdamW::new(&parameters).step(&parameters, &[] as &[Tensor], &AdamW::default());
+        FusedAdamW::new(&parameters).step(&parameters, &[], &AdamW::default());
     }
 
     const EXPECTED: [([f32; 3], [f32; 2]); 3] = [

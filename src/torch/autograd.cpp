@@ -191,7 +191,7 @@ int shutterbug_gradients(const void *loss, const void *const *of, size_t count, 
                                         /*retain_graph=*/false, /*create_graph=*/false,
                                         /*allow_unused=*/true);
     for (size_t i = 0; i < count; ++i) {
-      gradients[i] = new Tensor(result[i].defined() ? result[i] : at::zeros_like(sources[i]));
+      gradients[i] = result[i].defined() ? new Tensor(result[i]) : nullptr;
     }
   });
 }
@@ -240,8 +240,13 @@ int shutterbug_fused_adamw(const void *const *parameters, const void *const *gra
     const at::NoGradGuard no_grad;
     auto step_list = list_of(steps, count);
     at::_foreach_add_(step_list, 1);
-    at::_fused_adamw_(list_of(parameters, count), list_of(gradients, count),
-                      list_of(first_moments, count), list_of(second_moments, count), {}, step_list,
+    // The CPU's kernel reads every list by flat addresses. A convolution's gradient can lie
+    // channels-last; who accumulates into grad() never sees that, for it is copied there.
+    auto gradient_list = list_of(gradients, count);
+    for (auto &gradient : gradient_list) {
+      gradient = gradient.contiguous();
+    }
+    at::_fused_adamw_(list_of(parameters, count), gradient_list, list_of(first_moments, count), list_of(second_moments, count), {}, step_list,
                       learning_rate, beta1, beta2, weight_decay, epsilon, /*amsgrad=*/false,
                       /*maximize=*/false);
   });

@@ -269,7 +269,7 @@ pub(super) fn sequence_number() -> u64 {
     unsafe { shutterbug_sequence_number() }
 }
 
-pub(super) fn gradients(loss: &Tensor, of: &[impl Borrow<Tensor>]) -> Vec<Tensor> {
+pub(super) fn gradients(loss: &Tensor, of: &[impl Borrow<Tensor>]) -> Vec<Option<Tensor>> {
     let mut error = ptr::null_mut();
     let mut gradients = vec![ptr::null_mut(); of.len()];
     // SAFETY: the tensors outlive the call; there is room for as many results.
@@ -279,7 +279,9 @@ pub(super) fn gradients(loss: &Tensor, of: &[impl Borrow<Tensor>]) -> Vec<Tensor
         shutterbug_gradients(loss.as_ptr(), of.as_ptr(), of.len(), results, &raw mut error)
     };
     check(fine, error);
-    take_all(&gradients)
+    let made = gradients.into_iter().map(|gradient| (!gradient.is_null()).then_some(gradient));
+    // SAFETY: each is a fresh heap tensor that nobody else frees.
+    made.map(|gradient| gradient.map(|gradient| unsafe { Tensor::from_ptr(gradient) })).collect()
 }
 
 /// A block of operations that can be run again, on whichever thread differentiates it.
@@ -384,18 +386,13 @@ pub(super) struct AdamWFactors {
     pub(super) epsilon: f64,
 }
 
-/// One step on lists of equal length; `state` is first moments, second moments and steps.
-pub(super) fn fused_adamw(
-    parameters: &[impl Borrow<Tensor>],
-    gradients: &[impl Borrow<Tensor>],
-    state: [&[Tensor]; 3],
-    factors: &AdamWFactors,
-) {
+/// One step on lists of equal length: parameters, gradients, first moments, second moments, steps.
+pub(super) fn fused_adamw(lists: &[Vec<&Tensor>; 5], factors: &AdamWFactors) {
     let mut error = ptr::null_mut();
-    let [first, second, steps] = state.map(pointers);
-    // SAFETY: five lists of as many tensors, which the caller checked, and which outlive the call.
+    let [parameters, gradients, first, second, steps] = lists.each_ref().map(|list| pointers(list));
+    // SAFETY: five lists of as many tensors, which the caller made together, and which outlive the
+    // call.
     let fine = unsafe {
-        let (parameters, gradients) = (pointers(parameters), pointers(gradients));
         shutterbug_fused_adamw(
             parameters.as_ptr(),
             gradients.as_ptr(),

@@ -57,8 +57,8 @@ impl Optimizer {
         self.updates
     }
 
-    /// One update.
-    pub(super) fn step(&mut self, gradients: &[Tensor], learning_rate: f64) {
+    /// One update of all that has a gradient.
+    pub(super) fn step(&mut self, gradients: &[Option<Tensor>], learning_rate: f64) {
         let OptimizerSettings { beta1, beta2, epsilon, mean_decay, .. } = self.settings;
         let mut rest = gradients;
         for group in &mut self.groups {

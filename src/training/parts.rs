@@ -17,7 +17,7 @@ use crate::config::{Beginning, WrittenPrecision};
 use crate::llama_vision::TRAINED_TAGS;
 use crate::systems::{MANIFEST, write_manifest};
 use crate::torch::{
-    Checkpoint, Compute, LoadError, Parameters, SaveKind, Weights, write_safetensors,
+    Checkpoint, Compute, LoadError, Parameters, SaveKind, Weights, derived_seed, write_safetensors,
 };
 use crate::training::ObjectiveError;
 
@@ -72,7 +72,9 @@ impl Parts {
             match Checkpoint::open(&self.directory.join(place.folder), place.stem) {
                 Err(LoadError::NoCheckpoint { .. }) if self.begin == Beginning::Nothing => {
                     let fingerprint = format!("initial values of seed {}", self.seed);
-                    (fingerprint, Weights::fresh(self.seed, compute))
+                    // Parts have names in common, which draw from different seeds.
+                    let seed = derived_seed(self.seed, place.folder);
+                    (fingerprint, Weights::fresh(seed, compute))
                 }
                 Err(error) => return Err(error),
                 Ok(checkpoint) => {
@@ -158,11 +160,14 @@ impl Parts {
     /// Whether the photo tags' rows are among what is or was trained with all other rows: then
     /// they are to stay as they are.
     fn tags_trained(&self, open: &OpenPart) -> bool {
-        let before = || {
-            Checkpoint::open(&self.directory.join(open.place.folder), open.place.stem)
-                .is_ok_and(|weights| weights.metadata(TRAINED_TAGS.0) == Some(TRAINED_TAGS.1))
-        };
-        open.place == LLAMA && (open.below.iter().any(String::is_empty) || before())
+        open.place == LLAMA
+            && (open.below.iter().any(String::is_empty) || self.tags_trained_before())
+    }
+
+    /// Whether the model directory's language model comes with trained rows of the photo tags.
+    pub(super) fn tags_trained_before(&self) -> bool {
+        Checkpoint::open(&self.directory.join(LLAMA.folder), LLAMA.stem)
+            .is_ok_and(|weights| weights.metadata(TRAINED_TAGS.0) == Some(TRAINED_TAGS.1))
     }
 
     fn trained_folders(&self) -> Vec<PathBuf> {

@@ -1,9 +1,9 @@
 //! Dialogues as the language model learns them: a whole dialogue is one sequence, and each of its
 //! scored tokens is predicted from all before it.
-
 //!
 //! Axes in names: n scored token, v vocabulary.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
@@ -86,9 +86,20 @@ impl ReadDialogue {
         tiles.collect()
     }
 
-    /// Places of the tokens whose logits predict the scored ones.
+    /// Places of the tokens whose logits predict the scored ones: the token before each. Behind a
+    /// photo of A's own that is the end of its caption, for while A writes, its photo is not drawn
+    /// yet.
     pub fn predicting(&self) -> Vec<usize> {
-        self.scored.iter().map(|place| place - 1).collect()
+        let own = |span: &&Span| span.kind == SpanKind::Image && span.speaker == Speaker::A;
+        let own: HashMap<usize, usize> = self
+            .prompt
+            .spans
+            .iter()
+            .filter(own)
+            .map(|span| (span.tokens.end - 1, span.tokens.start - 1))
+            .collect();
+        let before = |place: &usize| own.get(&(place - 1)).copied().unwrap_or(place - 1);
+        self.scored.iter().map(before).collect()
     }
 
     /// Keeps the dialogue for a trace, named as the trace of a reply names it.

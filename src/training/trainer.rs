@@ -80,11 +80,18 @@ struct OpenStep<M> {
     batch: Batch<M>,
     counts: Counts,
     done: usize,
-    /// Sums over the micro-batches done, in the optimizer's order.
-    gradients: Vec<Tensor>,
+    /// Sums over the micro-batches done, in the optimizer's order; `None` of what no loss depends on.
+    gradients: Vec<Option<Tensor>>,
     loss: f64,
     measures: Measures,
     duration: Duration,
+}
+
+impl<M> OpenStep<M> {
+    /// The gradients that there are.
+    fn present(&self) -> Vec<&Tensor> {
+        self.gradients.iter().flatten().collect()
+    }
 }
 
 /// A run of training, whatever its objective: what those who drive it need.
@@ -225,13 +232,14 @@ impl<O: Objective> Trainer<O> {
         of.extend(micro.probes.iter().map(|(_, probe)| probe));
         let mut gradients = gradients(&micro.loss, &of);
         for ((name, _), gradient) in micro.probes.iter().zip(gradients.drain(trained..)) {
-            open.measures.sample(name, gradient_norm(&[gradient]));
+            open.measures.sample(name, gradient_norm(&Vec::from_iter(gradient)));
         }
-        if open.gradients.is_empty() {
-            open.gradients = gradients;
-        } else {
-            for (sum, gradient) in open.gradients.iter_mut().zip(&gradients) {
-                let _ = sum.g_add_(gradient);
+        open.gradients.resize_with(trained, || None);
+        for (sum, gradient) in open.gradients.iter_mut().zip(gradients) {
+            match (sum.as_mut(), gradient) {
+                (Some(sum), Some(gradient)) => drop(sum.g_add_(&gradient)),
+                (None, gradient) => *sum = gradient,
+                (Some(_), None) => {}
             }
         }
         open.loss += micro.loss.double_value(&[]);
@@ -242,7 +250,7 @@ impl<O: Objective> Trainer<O> {
 
     fn close_step(&mut self, open: OpenStep<O::MicroBatch>) -> Result<StepReport, TrainError> {
         let begun = Instant::now();
-        let norm = gradient_norm(&open.gradients);
+        let norm = gradient_norm(&open.present());
         let learning_rate =
             schedule::learning_rate(&self.settings.optimizer, self.length, self.steps);
         self.write_trace(&open)?;
@@ -253,7 +261,7 @@ impl<O: Objective> Trainer<O> {
             if let Some(norm_max) = self.settings.optimizer.gradient_norm_max
                 && norm > norm_max
             {
-                scale_in_place(&open.gradients, norm_max / (norm + CLIP_EPSILON));
+                scale_in_place(&open.present(), norm_max / (norm + CLIP_EPSILON));
             }
             self.optimizer.step(&open.gradients, learning_rate);
             (self.skipped_in_a_row, self.unusable_in_a_row) = (0, 0);
@@ -291,7 +299,8 @@ impl<O: Objective> Trainer<O> {
         self.skipped += 1;
         self.skipped_in_a_row += 1;
         if self.skipped_in_a_row > self.settings.optimizer.skipped_steps_max {
-            let broken = |gradient: &Tensor| !gradient_norm(&[gradient]).is_finite();
+            let broken =
+                |gradient: &Option<Tensor>| !gradient_norm(&Vec::from_iter(gradient)).is_finite();
             let named = self.optimizer.names().zip(&open.gradients);
             let tensors = named
                 .filter(|(_, gradient)| broken(gradient))
@@ -317,6 +326,7 @@ impl<O: Objective> Trainer<O> {
             recorder.keep(&format!("figure.{name}"), || Tensor::from(figure));
         }
         for (name, gradient) in self.optimizer.names().zip(&open.gradients) {
+            let Some(gradient) = gradient else { continue };
             recorder.keep(&format!("gradient.{name}"), || gradient.shallow_clone());
         }
         let kept = recorder.take();

@@ -134,6 +134,11 @@ class Dialogue:
         self.inputs = {**images, "cross_attention_mask": torch.tensor(mask)}
         self.scored = scored_places(self.ids, tokenizer)
         begin, end = tokenizer.convert_tokens_to_ids(TAGS)
+        # A's photo is drawn when its turn is over: what follows it is predicted where its caption
+        # ends.
+        image = llama.config.image_token_index
+        own = [at for at, pair in enumerate(zip(self.ids[1:], self.ids), 1) if pair == (image, end)]
+        self.predicting = [place - 2 if place - 1 in own else place - 1 for place in self.scored]
         opened = [place for place, id in enumerate(self.ids) if id == begin]
         closed = [place for place, id in enumerate(self.ids) if id == end]
         captions = [element["caption"] for element in shared if "caption" in element]
@@ -284,7 +289,7 @@ class Reference:
             logits = self.llama(input_ids=ids, **dialogue.inputs).logits[0]
             places = torch.tensor(dialogue.scored)
             surprise = torch.nn.functional.cross_entropy(
-                logits[places - 1], ids[0, places], reduction="none"
+                logits[dialogue.predicting], ids[0, places], reduction="none"
             )
             text_sum = text_sum + surprise.sum()
             scored += len(places)

@@ -17,7 +17,9 @@ pub(crate) fn wave(like: &Tensor) -> Tensor {
 /// Differentiates `loss` by `parameters`.
 pub(crate) fn differentiate(loss: &Tensor, parameters: &Parameters) -> Parameters {
     let tensors: Vec<&Tensor> = parameters.values().collect();
-    parameters.keys().cloned().zip(gradients(loss, &tensors)).collect()
+    let by_parameter = gradients(loss, &tensors).into_iter().zip(&tensors);
+    let filled = by_parameter.map(|(found, of)| found.unwrap_or_else(|| of.zeros_like()));
+    parameters.keys().cloned().zip(filled).collect()
 }
 
 /// Fails unless the gradients of all parameters are those of the reference: the same names, and

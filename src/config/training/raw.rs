@@ -224,7 +224,7 @@ fn optimizer(raw: &RawOptimizer) -> Result<OptimizerSettings, ConfigError> {
         weight_decay: not_negative("optimizer.weight_decay", raw.weight_decay)?,
         beta1: below_one("optimizer.beta1", raw.beta1)?,
         beta2: below_one("optimizer.beta2", raw.beta2)?,
-        epsilon: not_negative("optimizer.epsilon", raw.epsilon)?,
+        epsilon: above_zero("optimizer.epsilon", raw.epsilon)?,
         gradient_norm_max: Some(norm_max).filter(|&norm| norm > 0.0),
         mean_decay: Some(mean_decay).filter(|&decay| decay > 0.0),
         skipped_steps_max: within("optimizer.skipped_steps_max", raw.skipped_steps_max, 0, MANY)?,

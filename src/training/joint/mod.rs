@@ -25,12 +25,12 @@ use crate::adapters::{self, Bases, JointAdapter, Shapes};
 use crate::bridge::{self, Bridge, DrivingCaption, Temperature};
 use crate::config::{self, BridgeMode, TokenRows, Trained, Training};
 use crate::data::Example;
-use crate::llama_vision::{BUFFERS, Config, LlamaVision, TRAINED_TAGS};
+use crate::llama_vision::{BUFFERS, Config, LlamaVision};
 use crate::nn::Adapter;
 use crate::prompt::{CaptionTokenizers, LlamaTokenizer, PromptBuilder, PromptError};
 use crate::stable_diffusion::{Part, StableDiffusion3, StableDiffusion3Config};
 use crate::systems::{ADAPTER, ModelDirectory};
-use crate::torch::{Checkpoint, Compute};
+use crate::torch::Compute;
 
 pub use batch::{Driver, JointMicroBatch, MicroDraws, PhotoDraws};
 
@@ -263,8 +263,7 @@ fn open_llama(
     };
     let mut llama = LlamaVision::from_weights(&weights, config)?;
     weights.finish(BUFFERS)?;
-    let checkpoint = Checkpoint::open(&folder, LlamaVision::STEM)?;
-    if checkpoint.metadata(TRAINED_TAGS.0) != Some(TRAINED_TAGS.1) {
+    if !parts.tags_trained_before() {
         llama.neutralise(directory.manifest.tokens);
     }
     llama.set_activations(activations(settings));

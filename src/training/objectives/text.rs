@@ -46,9 +46,13 @@ impl TextObjective {
         let weights = parts.trained(LLAMA, compute, &[""])?;
         let mut llama = LlamaVision::from_weights(&weights, config)?;
         weights.finish(&["rotary_emb.inv_freq"])?;
+        let prompts = PromptBuilder::load(&directory, None).map_err(super::unusable)?;
+        if !parts.tags_trained_before() {
+            llama.neutralise(prompts.tokenizer().tags());
+        }
         llama.set_activations(super::activations(settings));
         Ok(Self {
-            prompts: PromptBuilder::load(&directory, None).map_err(super::unusable)?,
+            prompts,
             parameters: parts.parameters(),
             parts,
             llama,

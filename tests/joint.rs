@@ -140,6 +140,14 @@ fn there_must_be_something_to_train() {
     let error = open(&model, &nothing).err().unwrap();
     assert!(matches!(error, TrainError::Setting(_)), "{error}");
 
+    for (setting, told) in [
+        ("lora.llama_layers=self_attn.q_prok", "names \"self_attn.q_prok\", but no linear"),
+        ("lora.diffusion_layers=", "lora.diffusion_layers is empty"),
+    ] {
+        let error = open(&model, &[setting]).err().unwrap();
+        assert!(error.to_string().contains(told), "{error}");
+    }
+
     // A frozen language model learns nothing from a dialogue without a photo of A's.
     let settings = settings(&["training.language=nothing"]);
     let mut examples = dataset().examples;

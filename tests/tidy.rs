@@ -31,7 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("data", &["dialogue", "imaging"]),
-    ("engine", &["dialogue", "systems"]),
+    ("engine", &["dialogue", "systems", "torch"]),
     ("evaluation", &["data", "dialogue", "imaging", "nn", "systems", "torch"]),
     ("journal", &["dialogue"]),
     ("config", &[]),

@@ -303,6 +303,9 @@ fn wrong_use_is_told_with_its_exit_status() {
     let resumed = ["--resume", "--steps", "2", "--set", "training.seed=9"];
     refused(&resumed, 1, "another training.seed or training.batch_examples");
 
+    let lines = fs::read_to_string(&data).unwrap();
+    fs::write(&data, lines.split_once('\n').unwrap().1).unwrap();
+    refused(&["--resume", "--steps", "2"], 1, "from 24 examples, and this dataset has 22");
     fs::write(&data, "\n").unwrap();
     refused(&["--resume"], 1, "no dialogue of");
 }

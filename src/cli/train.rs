@@ -1,19 +1,22 @@
 //! `shutterbug train`: learns from a dataset, and goes on where it was interrupted.
 
+use std::any::Any;
 use std::collections::HashSet;
-use std::fs;
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use tempfile::NamedTempFile;
 
 use super::options::{LOG_INTERVAL, ModelOptions, make_folder, read_dataset};
 use super::{UsageError, Verdict};
 use crate::config::{Preset, Settings, Stage, Training};
 use crate::data::with_causes;
-use crate::torch::{Compute, peak_bytes};
+use crate::torch::{Compute, libtorch_message, peak_bytes};
 use crate::training::{
     MetricsLog, Outcome, Progress, StepReport, TrainError, TrainingRun, open_run,
 };
@@ -141,9 +144,7 @@ pub(crate) fn run(
     if let Some(path) = run.resume(&checkpoints)? {
         tracing::info!("going on from {}", path.display());
     }
-    let document = arguments.out.join(SETTINGS);
-    fs::write(&document, &training.document)
-        .with_context(|| format!("can't write {}", document.display()))?;
+    write_settings(&arguments.out, &training.document)?;
     if let Some(folder) = &arguments.trace {
         make_folder(folder)?;
         run.trace_next_step(folder.join(format!("step-{}.safetensors", run.steps() + 1)));
@@ -152,6 +153,20 @@ pub(crate) fn run(
     driver.drive()?;
     driver.finish()?;
     Ok(Verdict::Fine)
+}
+
+/// The run's settings for a resume: the file is whole at every moment, for an empty one would stand
+/// for the defaults.
+fn write_settings(out: &Path, document: &str) -> anyhow::Result<()> {
+    let path = out.join(SETTINGS);
+    let write = || -> io::Result<()> {
+        let mut file = NamedTempFile::new_in(out)?;
+        file.write_all(document.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(&path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("can't write {}", path.display()))
 }
 
 /// Asks a run for micro-steps until it is over, and keeps its books.
@@ -164,7 +179,7 @@ struct Driver {
     compute: Compute,
     bar: ProgressBar,
     logged: Instant,
-    /// Sentences on what was left out that were logged already: every epoch says them again.
+    /// Sentences that were logged already: every epoch tells again what is left out.
     said: HashSet<String>,
     /// The step of the newest checkpoint.
     saved: u64,
@@ -201,7 +216,8 @@ impl Driver {
 
     fn drive(&mut self) -> anyhow::Result<()> {
         loop {
-            match self.run.advance() {
+            let advanced = catch_unwind(AssertUnwindSafe(|| self.run.advance()));
+            match advanced.map_err(|panic| self.broken_off(panic.as_ref()))? {
                 Ok(Progress::Finished) => return Ok(()),
                 Ok(Progress::MicroStep { done, of }) => {
                     self.bar.set_message(format!("{} ({done}/{of})", self.message()));
@@ -209,18 +225,37 @@ impl Driver {
                 Ok(Progress::Step(report)) => self.after_step(report)?,
                 Err(error) => {
                     self.bar.abandon();
+                    // The trained tensors are as they were before the step that failed.
+                    if self.saved < self.run.steps() {
+                        self.save_or_go_on()?;
+                    }
                     return Err(error.into());
                 }
             }
         }
     }
 
+    /// What a panic within a step tells: most often, that memory is short.
+    fn broken_off(&self, panic: &(dyn Any + Send)) -> anyhow::Error {
+        self.bar.abandon();
+        let libtorch = libtorch_message(panic).unwrap_or("the log says where");
+        let step = self.run.steps() + 1;
+        let again = match self.saved {
+            0 => "there is no checkpoint yet".to_owned(),
+            saved => format!("--resume goes on from step {saved}"),
+        };
+        anyhow::anyhow!(
+            "step {step} broke off: {libtorch}. If memory is short, lower \
+             training.micro_batch_examples or set training.recompute=on; {again}"
+        )
+    }
+
     fn after_step(&mut self, report: StepReport) -> anyhow::Result<()> {
-        self.metrics.write(&report)?;
+        if let Err(error) = self.metrics.write(&report) {
+            self.warn_once(with_causes(&error));
+        }
         for sentence in &report.left_out {
-            if self.said.insert(sentence.clone()) {
-                self.bar.suspend(|| tracing::warn!("{sentence}"));
-            }
+            self.warn_once(sentence.clone());
         }
         if report.outcome == Outcome::NotFinite {
             let step = report.step;
@@ -240,6 +275,13 @@ impl Driver {
             self.save_or_go_on()?;
         }
         Ok(())
+    }
+
+    fn warn_once(&mut self, sentence: String) {
+        if !self.said.contains(&sentence) {
+            self.bar.suspend(|| tracing::warn!("{sentence}"));
+            self.said.insert(sentence);
+        }
     }
 
     /// A checkpoint that can't be written is told, and training goes on: the disk may have room
@@ -272,10 +314,11 @@ impl Driver {
     /// The last checkpoint, what was learned, the curves; and one JSON object on stdout.
     fn finish(&mut self) -> anyhow::Result<()> {
         self.bar.finish_and_clear();
-        if self.saved < self.run.steps() {
-            self.run.save(&self.checkpoints)?;
-        }
+        let unsaved = self.saved < self.run.steps();
+        let saved = if unsaved { self.run.save(&self.checkpoints).map(drop) } else { Ok(()) };
+        // What was learned is a fraction of a checkpoint's size, and may find room where that doesn't.
         self.run.write_results(&self.out)?;
+        saved?;
         let curves = self.metrics.draw_curves()?;
         let last = self.last.as_ref();
         println!(

@@ -1,6 +1,5 @@
 //! The engine's thread and the handle to it.
 
-use std::any::Any;
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,6 +12,7 @@ use tokio::sync::mpsc;
 use super::queue::{FairQueue, Full, Origin, QueueLimits};
 use super::{Event, Job, Outcome, Refusal, Work};
 use crate::systems::{Progress, RespondError, System};
+use crate::torch::libtorch_message;
 
 struct Waiting {
     work: Work,
@@ -233,19 +233,11 @@ fn perform(system: &mut dyn System, waiting: &Waiting) -> Event {
             Event::Failed
         }
         Err(panic) => {
-            let libtorch = torch_message(panic.as_ref());
+            let libtorch = libtorch_message(panic.as_ref());
             tracing::error!(libtorch, "the model panicked");
             Event::Failed
         }
     }
-}
-
-/// The first line of libtorch's message, if the panic is one of tch's; further lines are its C++
-/// backtrace. Other panics may quote what people typed, and say nothing here.
-fn torch_message(panic: &(dyn Any + Send)) -> Option<&str> {
-    let message = panic.downcast_ref::<String>()?;
-    let message = message.split_once("Err` value: Torch(")?.1;
-    message.split("\\n").next()
 }
 
 #[cfg(test)]
@@ -423,20 +415,6 @@ mod tests {
             last = Some(event);
         }
         assert_eq!(last, Some(done(1)));
-    }
-
-    #[test]
-    fn only_libtorch_s_own_words_are_logged_of_a_panic() {
-        let shapes = std::panic::catch_unwind(|| {
-            let two = tch::Tensor::zeros([2], tch::kind::FLOAT_CPU);
-            drop(two.view([3]));
-        });
-        let shapes = shapes.unwrap_err();
-        let message = torch_message(shapes.as_ref()).unwrap();
-        assert!(message.contains("invalid for input of size 2"), "{message}");
-        assert!(!message.contains("Exception raised"), "{message}");
-        let typed: Box<dyn Any + Send> = Box::new("byte index 1 of `secret`".to_owned());
-        assert_eq!(torch_message(typed.as_ref()), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod initial;
 mod linear;
 mod load_error;
 mod memory;
+mod panic;
 mod save;
 mod shim;
 mod weights;
@@ -24,5 +25,6 @@ pub use memory::{
     DeviceMemory, device_memory, forget_file, keep_freed_memory, peak_bytes, read_bytes_per_s,
     reset_peak, resident_bytes_max,
 };
+pub use panic::libtorch_message;
 pub use save::{SaveError, SaveKind, write_safetensors};
 pub use weights::{Checkpoint, Parameters, Weights};

@@ -42,6 +42,9 @@ pub(super) struct Manifest {
     pub(super) skipped_in_a_row: u64,
     /// Examples at the very end of which none could be used.
     pub(super) unusable_in_a_row: u64,
+    /// Examples of the dataset; checkpoints of before this was kept don't say.
+    #[serde(default)]
+    pub(super) dataset_examples: Option<u64>,
     /// CPU threads, on whose number the last bits of sums depend.
     pub(super) threads: i32,
     /// Fingerprints of the bases.

@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::config::{Beginning, WrittenPrecision};
 use crate::llama_vision::TRAINED_TAGS;
-use crate::systems::{MANIFEST, write_manifest};
+use crate::systems::write_manifest;
 use crate::torch::{
     Checkpoint, Compute, LoadError, Parameters, SaveKind, Weights, derived_seed, write_safetensors,
 };
@@ -128,7 +128,10 @@ impl Parts {
         if part.is_dir() {
             fs::remove_dir_all(&part)?;
         }
-        mirror(&self.directory, &part, &self.trained_folders())?;
+        // Nothing else: runs may stand beside them, this one among them.
+        for half in ["llama", "diffusion"] {
+            mirror(&self.directory.join(half), &part.join(half), &self.trained_folders())?;
+        }
         let kind = match precision {
             WrittenPrecision::Float32 => SaveKind::Float32,
             WrittenPrecision::Bfloat16 => SaveKind::Bfloat16,
@@ -178,8 +181,8 @@ impl Parts {
     }
 }
 
-/// Copies a folder, sharing the bytes of weights where the file system can; leaves out the
-/// manifest, and the weights in the folders `replaced`.
+/// Copies a folder, sharing the bytes of weights where the file system can; leaves out the weights
+/// in the folders `replaced`.
 fn mirror(from: &Path, to: &Path, replaced: &[PathBuf]) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -189,13 +192,11 @@ fn mirror(from: &Path, to: &Path, replaced: &[PathBuf]) -> io::Result<()> {
         let name = name.to_string_lossy();
         let weights = name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
         if source.is_dir() {
-            if name != "adapter" {
-                mirror(&source, &target, replaced)?;
-            }
+            mirror(&source, &target, replaced)?;
         } else if weights && !replaced.iter().any(|folder| folder == from) {
             let file = source.canonicalize()?;
             fs::hard_link(&file, &target).or_else(|_| fs::copy(&file, &target).map(|_| ()))?;
-        } else if !weights && name != MANIFEST {
+        } else if !weights {
             fs::copy(&source, &target)?;
         }
     }

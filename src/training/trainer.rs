@@ -1,6 +1,7 @@
 //! The trainer: micro-steps into optimizer steps, optimizer steps into a run.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -380,11 +381,14 @@ impl<O: Objective> TrainingRun for Trainer<O> {
             skipped_in_a_row: self.skipped_in_a_row,
             unusable_in_a_row: self.unusable_in_a_row,
             threads: tch::get_num_threads(),
+            dataset_examples: Some(self.objective.examples() as u64),
             bases: self.objective.bases().into_iter().collect(),
             settings: self.settings.document.clone(),
         };
         let path = checkpoint::write(folder, &manifest, &self.optimizer.state())?;
-        checkpoint::prune(folder, self.settings.checkpoint.kept)?;
+        if let Err(error) = checkpoint::prune(folder, self.settings.checkpoint.kept) {
+            tracing::warn!(error = &error as &dyn Error, "an old checkpoint can't be removed");
+        }
         Ok(path)
     }
 
@@ -399,6 +403,14 @@ impl<O: Objective> TrainingRun for Trainer<O> {
         if (manifest.seed, manifest.examples) != (asked.0, manifest.step * asked.1) {
             let reason = "it has another training.seed or training.batch_examples, so that its \
                           place in the data means something else";
+            return Err(broken(reason.into()));
+        }
+        let examples = self.objective.examples() as u64;
+        if let Some(other) = manifest.dataset_examples.filter(|&other| other != examples) {
+            let reason = format!(
+                "it learned from {other} examples, and this dataset has {examples}: the order of \
+                 the data would be another one"
+            );
             return Err(broken(reason.into()));
         }
         let state = checkpoint::state(&path).map_err(|error| broken(error.into()))?;

@@ -15,13 +15,15 @@ use crate::training::{Draws, JointObjective, Measure, Measures, Objective, Recor
 const LOSSES: [&str; 3] = ["text_loss", "caption_loss", "picture_loss"];
 
 /// Nothing is drawn at random but noise, and nothing is left out or mirrored.
-const OVERRIDES: [&str; 8] = [
+const OVERRIDES: [&str; 9] = [
     "training.stage=joint",
     "training.language=adapters",
     "training.diffusion=adapters",
     "training.begin=model",
     "training.micro_batch_examples=1",
     "lora.dropout=0.0",
+    // The losses are the same over every bridge.
+    "bridge.mode=none",
     "diffusion.caption_dropout=0.0",
     "diffusion.mirrored=off",
 ];

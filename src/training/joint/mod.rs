@@ -310,7 +310,8 @@ fn adapters(
         }
         (Trained::Adapters, _) => {
             let decoder = |name: &str| name.starts_with(DECODER);
-            let chosen = chosen(&bases.llama.shapes, &lora.llama_layers, decoder);
+            let chosen =
+                chosen("lora.llama_layers", &bases.llama.shapes, &lora.llama_layers, decoder)?;
             let tags = directory.manifest.tokens;
             let rows: Vec<u32> = match lora.train_rows {
                 TokenRows::Tags => vec![tags.img, tags.img_end],
@@ -325,28 +326,39 @@ fn adapters(
             Some(adapter.trainable())
         }
         (Trained::Adapters, _) => {
-            Some(fresh(chosen(&bases.diffusion.shapes, &lora.diffusion_layers, |_| true), 1))
+            let (key, shapes) = ("lora.diffusion_layers", &bases.diffusion.shapes);
+            Some(fresh(chosen(key, shapes, &lora.diffusion_layers, |_| true)?, 1))
         }
     };
     Ok((language, transformer))
 }
 
-/// Names and shapes `[out, in]` of the linear layers whose names end with one of `ends`.
+/// Names and shapes `[out, in]` of the linear layers whose names end with one of `ends`, the value
+/// of the setting `key`; each must find one.
 fn chosen<'a>(
+    key: &str,
     shapes: &'a Shapes,
     ends: &[String],
     within: impl Fn(&str) -> bool,
-) -> Vec<(&'a str, [i64; 2])> {
-    let layers = shapes.iter().filter_map(|(name, shape)| {
-        let name = name.strip_suffix(".weight")?;
-        let shape = <[i64; 2]>::try_from(shape.as_slice()).ok()?;
-        let ends_so = |end: &String| {
-            name.strip_suffix(end.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        };
-        (within(name) && ends.iter().any(ends_so)).then_some((name, shape))
-    });
-    layers.collect()
+) -> Result<Vec<(&'a str, [i64; 2])>, TrainError> {
+    let linear = |(name, shape): (&'a String, &Vec<i64>)| {
+        let name = name.strip_suffix(".weight").filter(|name| within(name))?;
+        Some((name, <[i64; 2]>::try_from(shape.as_slice()).ok()?))
+    };
+    let linear: Vec<(&str, [i64; 2])> = shapes.iter().filter_map(linear).collect();
+    let ends_so = |name: &str, end: &String| {
+        name.strip_suffix(end.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    let lost = ends.iter().find(|end| !linear.iter().any(|(name, _)| ends_so(name, end)));
+    if let Some(end) = lost {
+        let reason = format!("{key} names \"{end}\", but no linear layer's name ends so");
+        return Err(TrainError::Setting(reason));
+    }
+    if ends.is_empty() {
+        return Err(TrainError::Setting(format!("{key} is empty: name at least one layer")));
+    }
+    let wanted = |(name, _): &(&str, _)| ends.iter().any(|end| ends_so(name, end));
+    Ok(linear.into_iter().filter(wanted).collect())
 }
 
 fn open_bridge(

@@ -11,7 +11,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tch::{Kind, Tensor};
+use tch::{Kind, Tensor, no_grad};
 
 use super::place;
 use crate::config::{Training, WrittenPrecision};
@@ -176,7 +176,9 @@ impl Side {
         };
         let text_be = unit(&self.encoder.forward(&embedded_btd, &ends).pooled_bp);
         let photo_be = unit(&self.projection.forward(features_bf, None));
-        let scale = self.log_scale.clamp_max(SCALE_MAX.ln()).exp();
+        // The parameter itself is clamped, as CLIP's is: it must be able to come back.
+        let _ = no_grad(|| self.log_scale.shallow_clone().clamp_max_(SCALE_MAX.ln()));
+        let scale = self.log_scale.exp();
         let similarity_bb = text_be.matmul(&photo_be.tr()) * scale;
 
         let same_bb = ids_bt.unsqueeze(1).eq_tensor(&ids_bt.unsqueeze(0)).all_dim(-1, false);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use shutterbug::config::{Preset, Training};
 use shutterbug::data::Dataset;
 use shutterbug::llama_vision::{LlamaVision, TRAINED_TAGS};
-use shutterbug::systems::{EndToEnd, ModelDirectory, Transfer, convert};
+use shutterbug::systems::{BridgeMode, EndToEnd, ModelDirectory, Transfer, convert};
 use shutterbug::torch::{Checkpoint, Compute};
 use shutterbug::training::{
     Draws, JointObjective, Objective, Progress, Recorder, StepContext, StepReport, TrainError,
@@ -127,6 +127,8 @@ fn trained_weights_are_written_as_a_model_whose_tags_stay() {
     run.write_results(&out).unwrap();
     assert!(!out.join("adapter").exists());
     let trained = ModelDirectory::open(&out.join("model")).unwrap();
+    let mode = trained.manifest.bridge.map(|bridge| bridge.mode);
+    assert_eq!(mode, Some(BridgeMode::Position));
     EndToEnd::load(&trained, Compute::CPU).unwrap();
     let checkpoint = Checkpoint::open(&trained.llama(), LlamaVision::STEM).unwrap();
     assert_eq!(checkpoint.metadata(TRAINED_TAGS.0), Some(TRAINED_TAGS.1));

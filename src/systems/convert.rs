@@ -85,10 +85,22 @@ pub fn convert(
 }
 
 /// Writes the manifest of the model directory `path`, whose bases were trained as parts of it, and
-/// calls all three `name`.
-pub fn write_manifest(path: &Path, name: &str) -> Result<ModelDirectory, ModelError> {
+/// calls all three `name`. `from` is the directory that training began with; `bridge` stood between
+/// the two models, if they were trained together.
+pub fn write_manifest(
+    path: &Path,
+    name: &str,
+    from: &Path,
+    bridge: Option<Bridge>,
+) -> Result<ModelDirectory, ModelError> {
     let names = [name, name, name].map(str::to_owned);
-    describe(names, &path.join("llama"), &path.join("diffusion"))?.write(path)?;
+    let mut manifest = describe(names, &path.join("llama"), &path.join("diffusion"))?;
+    // A directory that is still to be trained has none.
+    if let Ok(before) = Manifest::read(from) {
+        (manifest.tokens, manifest.bridge) = (before.tokens, before.bridge);
+    }
+    manifest.bridge = bridge.or(manifest.bridge);
+    manifest.write(path)?;
     ModelDirectory::open(path)
 }
 
@@ -106,7 +118,7 @@ fn describe(
         tokens: LlamaTokenizer::load(llama, None)?.tags(),
         sizes: found.sizes,
         perceptron: found.perceptron,
-        bridge: Bridge::default(),
+        bridge: None,
     })
 }
 
@@ -219,7 +231,7 @@ fn bring(from: &Path, to: &Path, files: &[PathBuf], transfer: Transfer) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::super::manifest::{BridgeMode, MANIFEST};
+    use super::super::manifest::MANIFEST;
     use super::*;
     use crate::tokens::PhotoTags;
 
@@ -261,7 +273,7 @@ mod tests {
             assert_eq!([content(img), content(img_end)], reserved);
             assert_eq!(directory.manifest.sizes.llama_vocabulary, 400);
             assert_eq!(directory.manifest.perceptron.image_size_px, 28);
-            assert_eq!(directory.manifest.bridge.mode, BridgeMode::Sentence);
+            assert_eq!(directory.manifest.bridge, None);
             assert!(directory.revision().starts_with("model@"));
             let linked = directory.llama().join("model.safetensors").is_symlink();
             assert_eq!(linked, transfer == Transfer::Link);
@@ -333,7 +345,8 @@ mod tests {
     fn a_mismatch_names_both_sides() {
         let (_folder, directory) = converted(Transfer::Copy);
         let manifest = directory.path.join(MANIFEST);
-        let text = fs::read_to_string(&manifest).unwrap();
+        let bridge = "\n[bridge]\nmode = \"sentence\"\ntemperature_floor = 0.5\n";
+        let text = fs::read_to_string(&manifest).unwrap() + bridge;
         let img = format!("img = {}", directory.manifest.tokens.img);
         for (from, to, expected) in [
             (

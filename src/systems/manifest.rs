@@ -27,8 +27,9 @@ pub struct Manifest {
     pub sizes: Sizes,
     /// How photos are seen.
     pub perceptron: Perceptron,
-    /// How captions reach the text encoders.
-    pub bridge: Bridge,
+    /// How captions reached the text encoders when both models were trained together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<Bridge>,
 }
 
 /// One base model.
@@ -69,7 +70,7 @@ pub struct Perceptron {
 
 /// How the caption's tokens reach the text encoders in training: a record for those who train on,
 /// since at inference every mode gives the same.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bridge {
     /// Which vocabulary transformation.
@@ -92,13 +93,6 @@ pub enum BridgeMode {
     Position,
 }
 
-impl Default for Bridge {
-    /// The paper's mode, with our floor.
-    fn default() -> Self {
-        Self { mode: BridgeMode::Sentence, temperature_floor: 0.5 }
-    }
-}
-
 impl Manifest {
     /// Reads the manifest of the model directory at `folder`.
     pub(super) fn read(folder: &Path) -> Result<Self, ModelError> {
@@ -109,7 +103,7 @@ impl Manifest {
         let text = fs::read_to_string(&file).map_err(ModelError::io(&file))?;
         let manifest: Self = toml::from_str(&text)
             .map_err(|source| ModelError::Manifest { path: file.clone(), source: source.into() })?;
-        let floor = manifest.bridge.temperature_floor;
+        let floor = manifest.bridge.as_ref().map_or(0.0, |bridge| bridge.temperature_floor);
         if !floor.is_finite() || floor < 0.0 {
             let reason = format!("bridge.temperature_floor is {floor}; it must be at least 0");
             return Err(ModelError::Base { path: file, reason });

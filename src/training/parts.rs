@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::config::{Beginning, WrittenPrecision};
 use crate::llama_vision::TRAINED_TAGS;
-use crate::systems::write_manifest;
+use crate::systems::{self, write_manifest};
 use crate::torch::{
     Checkpoint, Compute, LoadError, Parameters, SaveKind, Weights, derived_seed, write_safetensors,
 };
@@ -44,12 +44,20 @@ pub(super) struct Parts {
     directory: PathBuf,
     begin: Beginning,
     seed: u64,
+    /// What stands between the two models, where they are trained together.
+    bridge: Option<systems::Bridge>,
     open: Mutex<Vec<OpenPart>>,
 }
 
 impl Parts {
     pub(super) fn new(directory: &Path, begin: Beginning, seed: u64) -> Self {
-        Self { directory: directory.to_owned(), begin, seed, open: Mutex::default() }
+        let directory = directory.to_owned();
+        Self { directory, begin, seed, bridge: None, open: Mutex::default() }
+    }
+
+    /// The same, of which the manifest tells how captions crossed.
+    pub(super) fn over(self, bridge: Option<systems::Bridge>) -> Self {
+        Self { bridge, ..self }
     }
 
     /// Opens a part that stays as it is.
@@ -152,7 +160,7 @@ impl Parts {
         edit(&part)?;
         if complete(&part) {
             let name = out.file_name().map_or("model".into(), |name| name.to_string_lossy());
-            write_manifest(&part, &name)?;
+            write_manifest(&part, &name, &self.directory, self.bridge)?;
         }
         if place.is_dir() {
             fs::remove_dir_all(&place)?;

@@ -29,7 +29,7 @@ use crate::llama_vision::{BUFFERS, Config, LlamaVision};
 use crate::nn::Adapter;
 use crate::prompt::{CaptionTokenizers, LlamaTokenizer, PromptBuilder, PromptError};
 use crate::stable_diffusion::{Part, StableDiffusion3, StableDiffusion3Config};
-use crate::systems::{ADAPTER, ModelDirectory};
+use crate::systems::{self, ADAPTER, ModelDirectory};
 use crate::torch::Compute;
 
 pub use batch::{Driver, JointMicroBatch, MicroDraws, PhotoDraws};
@@ -87,6 +87,7 @@ impl JointObjective {
         let directory = ModelDirectory::open(model).map_err(unusable)?;
         let bases = directory.bases().map_err(unusable)?;
         let parts = Parts::new(model, settings.begin, settings.seed);
+        let parts = parts.over(recorded(&settings.bridge));
         let llama = open_llama(&parts, &directory, settings, compute)?;
         let diffusion = open_diffusion(&parts, &directory, settings, compute)?;
         let tags = directory.manifest.tokens;
@@ -359,6 +360,18 @@ fn chosen<'a>(
     }
     let wanted = |(name, _): &(&str, _)| ends.iter().any(|end| ends_so(name, end));
     Ok(linear.into_iter().filter(wanted).collect())
+}
+
+/// The bridge as a manifest records it.
+fn recorded(settings: &config::Bridge) -> Option<systems::Bridge> {
+    let mode = match settings.mode {
+        BridgeMode::None => return None,
+        BridgeMode::Static => systems::BridgeMode::Static,
+        BridgeMode::Sentence => systems::BridgeMode::Sentence,
+        BridgeMode::Word => systems::BridgeMode::Word,
+        BridgeMode::Position => systems::BridgeMode::Position,
+    };
+    Some(systems::Bridge { mode, temperature_floor: settings.temperature_floor })
 }
 
 fn open_bridge(

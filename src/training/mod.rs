@@ -8,7 +8,7 @@
 //! mean over the *whole* accumulated batch: an objective divides its sums by the batch's
 //! [`Counts`], not by the micro-batch's. Every random draw follows from the run's seed and the
 //! step ([`Draws`]), so that a run that was killed and resumed goes on bit by bit as if nothing
-//! had happened.
+//! had happened (on the CPU, with as many threads: some of CUDA's kernels add in any order).
 
 mod checkpoint;
 mod draws;

@@ -1,5 +1,6 @@
 //! The joint objective through the trainer: what it draws, what it measures, and what it writes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use shutterbug::training::{
     Draws, JointObjective, Objective, Progress, Recorder, StepContext, StepReport, TrainError,
     TrainingRun, open_run,
 };
+use tch::Tensor;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -114,6 +116,27 @@ fn an_adapter_is_written_that_the_system_uses_and_training_goes_on_from() {
     let text = |report: &StepReport| report.figures["text_loss"];
     let again = drive(open(&model, &["lora.dropout=0"]).unwrap().as_mut());
     assert!(text(&again[0]) < text(&first[0]), "{first:?} {again:?}");
+
+    // A half that isn't trained serves as it is, without dropout, and is written along.
+    let mut run = open(&model, &["training.language=nothing"]).unwrap();
+    let frozen = drive(run.as_mut());
+    assert_eq!(text(&frozen[0]).to_bits(), text(&again[0]).to_bits());
+    let out = folder.path().join("frozen");
+    run.write_results(&out).unwrap();
+    let tensors = |adapter: &Path, file: &str| {
+        let tensors = Tensor::read_safetensors(adapter.join(file)).unwrap();
+        BTreeMap::from_iter(tensors)
+    };
+    for (file, same) in [
+        ("llama/adapter_model.safetensors", true),
+        ("diffusion/pytorch_lora_weights.safetensors", false),
+    ] {
+        let [before, after] = [&adapter, &out.join("adapter")].map(|it| tensors(it, file));
+        assert!(before.keys().eq(after.keys()) && (before == after) == same, "{file}");
+    }
+
+    let error = open(&model, &["training.language=weights"]).err().unwrap();
+    assert!(error.to_string().contains("--adapter none"), "{error}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use tch::{Kind, Tensor};
 use super::JointObjective;
 use super::batch::{Driver, JointMicroBatch, MicroDraws, PhotoDraws, Share};
 use crate::bridge::{DrivingCaption, Temperature, gumbel_softmax};
+use crate::config::Trained;
 use crate::llama_vision::{Prompt, SeenPhoto};
 use crate::nn::{Adapter, Dropout};
 use crate::stable_diffusion::{EmbeddedCaptions, TextConditioning};
@@ -43,7 +44,8 @@ impl JointObjective {
     ) -> Result<MicroLoss, ObjectiveError> {
         let JointMicroBatch { dialogues, shares, .. } = micro_batch;
         let scored = ScoredTokens::new(dialogues);
-        let language = self.dropped(self.language.as_ref(), draws.language_dropout);
+        let language =
+            self.dropped(self.language.as_ref(), self.settings.language, draws.language_dropout);
         let logits_nv = self.scored_logits(dialogues, language.as_ref());
         let mut measures = Measures::default();
         let text_sum = scored.surprise(&logits_nv, &mut measures);
@@ -60,7 +62,8 @@ impl JointObjective {
                     self.tell(share, drawn, &logits_mv, temperature, weight)
                 })
                 .collect::<Result<Vec<Told>, _>>()?;
-            let diffusion = self.dropped(self.transformer.as_ref(), draws.diffusion_dropout);
+            let (adapter, trained) = (self.transformer.as_ref(), self.settings.diffusion);
+            let diffusion = self.dropped(adapter, trained, draws.diffusion_dropout);
             let error_b = self.error(micro_batch, draws, &told, diffusion.as_ref());
             let sum = error_b.sum(Kind::Float);
             measures.add("picture_loss", sum.double_value(&[]), shares.len() as f64);
@@ -186,10 +189,10 @@ impl JointObjective {
     }
 
     /// An adapter with this pass's dropout.
-    fn dropped(&self, adapter: Option<&Adapter>, seed: u64) -> Option<Adapter> {
+    fn dropped(&self, adapter: Option<&Adapter>, trained: Trained, seed: u64) -> Option<Adapter> {
         let probability = self.settings.lora.dropout;
         adapter.map(|adapter| {
-            if probability > 0.0 {
+            if probability > 0.0 && trained == Trained::Adapters {
                 adapter.with_dropout(Dropout { probability, seed })
             } else {
                 adapter.clone()

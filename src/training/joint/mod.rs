@@ -103,9 +103,13 @@ impl JointObjective {
             .latents_shape(Some((side_px, side_px)))
             .map_err(|error| TrainError::Setting(format!("diffusion.picture_px: {error}")))?;
         let mut parameters = parts.parameters();
-        for (model, adapter) in [(LANGUAGE, &language), (DIFFUSION, &transformer)] {
-            let trained = adapter.iter().flat_map(Adapter::parameters);
-            parameters.extend(trained.map(|(name, tensor)| (format!("{model}.{name}"), tensor)));
+        for (model, adapter, trained) in [
+            (LANGUAGE, &language, settings.language),
+            (DIFFUSION, &transformer, settings.diffusion),
+        ] {
+            let adapter = adapter.iter().filter(|_| trained == Trained::Adapters);
+            let tensors = adapter.flat_map(Adapter::parameters);
+            parameters.extend(tensors.map(|(name, tensor)| (format!("{model}.{name}"), tensor)));
         }
         Ok(Self {
             empty_caption: DrivingCaption::gold("", tokenizer, &encoders).map_err(unusable)?,
@@ -228,12 +232,14 @@ impl Objective for JointObjective {
 
     /// Writes `adapter/` where models are adapted, and `model/` where their weights are trained.
     fn write(&self, parameters: &Parameters, out: &Path) -> Result<(), ObjectiveError> {
-        let over = |adapter: &Option<Adapter>, model| {
-            adapter.as_ref().and_then(|adapter| Self::of_adapter(adapter, model, parameters))
+        let over = |adapter: &Option<Adapter>, model, trained| match (adapter, trained) {
+            (Some(adapter), Trained::Adapters) => Self::of_adapter(adapter, model, parameters),
+            (adapter, _) => adapter.clone(),
         };
-        let language = over(&self.language, LANGUAGE);
-        let transformer = over(&self.transformer, DIFFUSION);
-        if language.is_some() || transformer.is_some() {
+        let trained = [self.settings.language, self.settings.diffusion];
+        let language = over(&self.language, LANGUAGE, trained[0]);
+        let transformer = over(&self.transformer, DIFFUSION, trained[1]);
+        if trained.contains(&Trained::Adapters) {
             let dropout = self.settings.lora.dropout;
             adapters::write(
                 &out.join(ADAPTER),
@@ -243,7 +249,7 @@ impl Objective for JointObjective {
                 dropout,
             )?;
         }
-        if [self.settings.language, self.settings.diffusion].contains(&Trained::Weights) {
+        if trained.contains(&Trained::Weights) {
             self.parts.write(parameters, out, self.settings.written, |_| Ok(()))?;
         }
         Ok(())
@@ -304,12 +310,15 @@ fn adapters(
     let fresh = |layers: Vec<(&str, [i64; 2])>, place| {
         Adapter::fresh(layers, lora.rank, lora.alpha, seed(place), compute.device)
     };
-    let language = match (settings.language, &earlier) {
-        (Trained::Weights | Trained::Nothing, _) => None,
-        (Trained::Adapters, Some(JointAdapter { llama: Some(adapter), .. })) => {
-            Some(adapter.trainable())
-        }
-        (Trained::Adapters, _) => {
+    let (earlier_language, earlier_transformer) =
+        earlier.map_or((None, None), |JointAdapter { llama, diffusion, .. }| (llama, diffusion));
+    let language = match (settings.language, earlier_language) {
+        (Trained::Weights, Some(_)) => return Err(adapted_already("language")),
+        // It stays as it is, and serves.
+        (Trained::Nothing, earlier) => earlier,
+        (Trained::Weights, None) => None,
+        (Trained::Adapters, Some(adapter)) => Some(adapter.trainable()),
+        (Trained::Adapters, None) => {
             let decoder = |name: &str| name.starts_with(DECODER);
             let chosen =
                 chosen("lora.llama_layers", &bases.llama.shapes, &lora.llama_layers, decoder)?;
@@ -321,17 +330,25 @@ fn adapters(
             Some(Adapter { rows: llama.token_rows(&rows), ..fresh(chosen, 0) })
         }
     };
-    let transformer = match (settings.diffusion, &earlier) {
-        (Trained::Weights | Trained::Nothing, _) => None,
-        (Trained::Adapters, Some(JointAdapter { diffusion: Some(adapter), .. })) => {
-            Some(adapter.trainable())
-        }
-        (Trained::Adapters, _) => {
+    let transformer = match (settings.diffusion, earlier_transformer) {
+        (Trained::Weights, Some(_)) => return Err(adapted_already("diffusion")),
+        (Trained::Nothing, earlier) => earlier,
+        (Trained::Weights, None) => None,
+        (Trained::Adapters, Some(adapter)) => Some(adapter.trainable()),
+        (Trained::Adapters, None) => {
             let (key, shapes) = ("lora.diffusion_layers", &bases.diffusion.shapes);
             Some(fresh(chosen(key, shapes, &lora.diffusion_layers, |_| true)?, 1))
         }
     };
     Ok((language, transformer))
+}
+
+/// Weights that an adapter was trained over can't be trained on without it.
+fn adapted_already(model: &str) -> TrainError {
+    TrainError::Setting(format!(
+        "training.{model} is \"weights\", but the model has an adapter there: train the adapter on, \
+         or give --adapter none to leave it out"
+    ))
 }
 
 /// Names and shapes `[out, in]` of the linear layers whose names end with one of `ends`, the value

@@ -135,6 +135,16 @@ fn an_adapter_is_written_that_the_system_uses_and_training_goes_on_from() {
         assert!(before.keys().eq(after.keys()) && (before == after) == same, "{file}");
     }
 
+    // A checkpoint of it goes on with that adapter only.
+    let checkpoints = folder.path().join("checkpoints");
+    run.save(&checkpoints).unwrap();
+    let nothing = settings(&["training.language=nothing"]);
+    let other = open_run(&model, None, dataset().examples, &nothing, Compute::CPU);
+    let error = other.unwrap().resume(&checkpoints).unwrap_err();
+    assert!(error.to_string().contains("was trained on adapter"), "{error}");
+    let same = open(&model, &["training.language=nothing"]).unwrap().resume(&checkpoints).unwrap();
+    assert!(same.is_some());
+
     let error = open(&model, &["training.language=weights"]).err().unwrap();
     assert!(error.to_string().contains("--adapter none"), "{error}");
 }

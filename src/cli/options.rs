@@ -51,6 +51,11 @@ impl ModelOptions {
         Ok(Compute::choose(DeviceChoice::from_str(device)?, Precision::from_str(precision)?)?)
     }
 
+    /// Whether an adapter was named on the command line.
+    pub(crate) fn names_adapter(&self) -> bool {
+        self.adapter.as_deref().is_some_and(|named| named != Path::new("none"))
+    }
+
     /// The adapter to use: the one named, else the model directory's own.
     pub(crate) fn adapter(&self, settings: &Settings) -> Option<PathBuf> {
         match &self.adapter {

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::HashSet;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use tempfile::NamedTempFile;
 
 use super::options::{LOG_INTERVAL, ModelOptions, make_folder, read_dataset};
 use super::{UsageError, Verdict};
@@ -128,6 +128,10 @@ pub(crate) fn run(
     }
     let earlier = (arguments.resume && earlier.is_file()).then_some(earlier);
     let training = arguments.settings.load(config, earlier.as_deref())?;
+    if training.stage != Stage::Joint && arguments.model.names_adapter() {
+        let reason = "--adapter is for the stage joint: the others train base weights".to_owned();
+        return Err(UsageError(reason).into());
+    }
     let compute = arguments.model.compute(settings)?;
     if let Some(threads) = arguments.threads {
         tch::set_num_threads(i32::from(threads));
@@ -158,13 +162,12 @@ pub(crate) fn run(
 /// The run's settings for a resume: the file is whole at every moment, for an empty one would stand
 /// for the defaults.
 fn write_settings(out: &Path, document: &str) -> anyhow::Result<()> {
-    let path = out.join(SETTINGS);
+    let (path, part) = (out.join(SETTINGS), out.join(format!("{SETTINGS}.part")));
     let write = || -> io::Result<()> {
-        let mut file = NamedTempFile::new_in(out)?;
+        let mut file = File::create(&part)?;
         file.write_all(document.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(&path)?;
-        Ok(())
+        file.sync_all()?;
+        fs::rename(&part, &path)
     };
     write().with_context(|| format!("can't write {}", path.display()))
 }
@@ -225,9 +228,12 @@ impl Driver {
                 Ok(Progress::Step(report)) => self.after_step(report)?,
                 Err(error) => {
                     self.bar.abandon();
-                    // The trained tensors are as they were before the step that failed.
-                    if self.saved < self.run.steps() {
-                        self.save_or_go_on()?;
+                    // Unless they diverged, nothing is wrong with the trained tensors.
+                    if !matches!(error, TrainError::NotFinite(_))
+                        && self.saved < self.run.steps()
+                        && let Err(unsaved) = self.run.save(&self.checkpoints)
+                    {
+                        tracing::error!("{}", with_causes(&unsaved));
                     }
                     return Err(error.into());
                 }
@@ -317,7 +323,11 @@ impl Driver {
         let unsaved = self.saved < self.run.steps();
         let saved = if unsaved { self.run.save(&self.checkpoints).map(drop) } else { Ok(()) };
         // What was learned is a fraction of a checkpoint's size, and may find room where that doesn't.
-        self.run.write_results(&self.out)?;
+        let written = self.run.write_results(&self.out);
+        if let (Err(unsaved), Err(_)) = (&saved, &written) {
+            tracing::error!("{}", with_causes(unsaved));
+        }
+        written?;
         saved?;
         let curves = self.metrics.draw_curves()?;
         let last = self.last.as_ref();

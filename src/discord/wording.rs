@@ -135,8 +135,8 @@ pub fn privacy(deleted_max: Duration, policy: Option<&str>) -> String {
          answer came about. Nothing else of what is written is kept, and nothing of it trains a \
          model.\n\
          I keep that until you delete the message: then it is gone from my records at once, with my \
-         answer to it, and from the disk within {} hours. If you delete it while I'm away, it goes when I \
-         next read that part of the channel.{policy}",
+         answer to it, and from the disk within {} hours. If you delete it while I'm away, it goes \
+         when I next read that part of the channel.{policy}",
         hours.max(1)
     )
 }

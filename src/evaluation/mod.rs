@@ -9,6 +9,7 @@ pub mod answers;
 pub mod bootstrap;
 mod calibration;
 mod case;
+pub mod comparison;
 mod draws;
 mod error;
 mod judge;

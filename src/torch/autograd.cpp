@@ -246,9 +246,9 @@ int shutterbug_fused_adamw(const void *const *parameters, const void *const *gra
     for (auto &gradient : gradient_list) {
       gradient = gradient.contiguous();
     }
-    at::_fused_adamw_(list_of(parameters, count), gradient_list, list_of(first_moments, count), list_of(second_moments, count), {}, step_list,
-                      learning_rate, beta1, beta2, weight_decay, epsilon, /*amsgrad=*/false,
-                      /*maximize=*/false);
+    at::_fused_adamw_(list_of(parameters, count), gradient_list, list_of(first_moments, count),
+                      list_of(second_moments, count), {}, step_list, learning_rate, beta1, beta2,
+                      weight_decay, epsilon, /*amsgrad=*/false, /*maximize=*/false);
   });
 }
 

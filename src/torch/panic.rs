@@ -3,7 +3,7 @@
 use std::any::Any;
 
 /// How the shim's own panics begin.
-const SHIM: &str = "libtorch: ";
+pub(super) const SHIM: &str = "libtorch: ";
 /// How those of a recomputed block begin, around the block's own message.
 const AGAIN: &str = "a block failed when it was computed again: ";
 

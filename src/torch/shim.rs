@@ -14,6 +14,8 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
+use super::panic::SHIM;
+
 unsafe extern "C" {
     fn shutterbug_load_cuda() -> c_int;
     fn shutterbug_keep_freed_memory();
@@ -120,7 +122,7 @@ fn fail(error: *mut c_char) -> ! {
         free(error.cast());
         message
     };
-    panic!("libtorch: {}", message.lines().next().unwrap_or_default());
+    panic!("{SHIM}{}", message.lines().next().unwrap_or_default());
 }
 
 /// Takes the tensor that a shim function returned.

@@ -137,7 +137,8 @@ impl Parts {
             fs::remove_dir_all(&part)?;
         }
         // Nothing else: runs may stand beside them, this one among them.
-        for half in ["llama", "diffusion"] {
+        let halves = ["llama", "diffusion"].into_iter();
+        for half in halves.filter(|half| self.directory.join(half).is_dir()) {
             mirror(&self.directory.join(half), &part.join(half), &self.trained_folders())?;
         }
         let kind = match precision {

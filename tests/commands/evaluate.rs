@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Place, shutterbug, tiny};
 
@@ -109,4 +109,59 @@ fn calibration_prints_the_bias() {
     let (status, _, stderr) = place.evaluate("calibrate", &["--rate", "1.5"]);
     assert_eq!(status, 2, "{stderr}");
     assert!(stderr.contains("--rate"), "{stderr}");
+}
+
+#[test]
+fn systems_are_compared_over_the_files_of_their_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs: Vec<String> = (0..3)
+        .map(|number| {
+            let run = folder.path().join(format!("word-{number}"));
+            fs::create_dir(&run).unwrap();
+            let f1 = 0.8 + 0.01 * f64::from(number);
+            let report = json!({ "figures": { "timing.f1": { "value": f1, "of": 20 } } });
+            fs::write(run.join("report.json"), report.to_string()).unwrap();
+            let losses = json!({ "losses": { "text_loss": { "value": 0.5 } } });
+            fs::write(run.join("losses.json"), losses.to_string()).unwrap();
+            run.display().to_string()
+        })
+        .collect();
+    let table = folder.path().join("table.md");
+    let compare = |figures: &[&str]| {
+        let mut command = shutterbug();
+        command.args(["evaluate", "compare"]);
+        for figure in figures {
+            command.args(["--figure", figure]);
+        }
+        command.arg("--out").arg(&table).arg(format!("word={}", runs.join(",")));
+        command.arg(format!("none={}", runs[0])).output().unwrap()
+    };
+    let output = compare(&["timing.f1", "text_loss"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let word = &found["systems"]["word"]["timing.f1"];
+    assert!((word["value"].as_f64().unwrap() - 0.81).abs() < 1e-9 && word["runs"] == 3, "{word}");
+    assert!(word["high"].as_f64().unwrap() > 0.83, "{word}");
+    let table = fs::read_to_string(&table).unwrap();
+    assert!(
+        table.contains("| word | 0.810 ± 0.025 | 0.500 ± 0.000 |\n| none | 0.800 |"),
+        "{table}"
+    );
+    let output = compare(&["timing.f2"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no run has a figure timing.f2"));
+}
+
+#[test]
+fn a_judge_that_has_learned_too_little_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("judge.safetensors");
+    let output = shutterbug()
+        .args(["evaluate", "judge", "--steps", "1", "--scenes", "8", "--out"])
+        .arg(&out)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--steps"));
+    assert!(!out.exists());
 }

@@ -54,7 +54,7 @@ async fn the_commands_are_known_and_tell_about_the_bot() {
     ");
     insta::assert_snapshot!(club.says(ann, &ann.direct_channel(), "/privacy").await, @"
     When I answer you, I keep your message, the messages before it that I read for the answer, their photos, and my answer, so that I don't answer twice and my operator can see how an answer came about. Nothing else of what is written is kept, and nothing of it trains a model.
-    I keep that until you delete the message: then it is gone from my records at once, with my answer to it, and from the disk within 12 hours.
+    I keep that until you delete the message: then it is gone from my records at once, with my answer to it, and from the disk within 12 hours. If you delete it while I'm away, it goes when I next read that part of the channel.
     The full policy: <https://example.org/privacy>
     ");
 }

@@ -13,7 +13,7 @@ use crate::evaluation::{Lessons, PROPERTIES, PocketJudge, RIGHT_LEAST, is_fit};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The judge learns from true scenes, apart from every model, and is then held against others. Exit
-status 3 says that it is not right often enough to judge anybody.
+status 3 says that it is not right often enough to judge anybody, and nothing is written.
 
 Example: shutterbug evaluate judge --out judge.safetensors")]
 pub(crate) struct Arguments {
@@ -46,21 +46,25 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
         loss_last = loss;
         bar(done as usize, *steps as usize);
     })?;
-    judge.save(out)?;
     let rightness = judge.rightness(seed.wrapping_add(1), *scenes as usize);
+    let fit = is_fit(&rightness);
+    if fit {
+        judge.save(out)?;
+    }
     let mut right = Map::new();
     for property in PROPERTIES {
         right.insert(format!("{property:?}").to_lowercase(), json!(rightness.of(property).value()));
     }
     println!(
         "{}",
-        json!({ "out": out, "seed": seed, "steps": steps, "loss": loss_last, "scenes": scenes, "right": Value::Object(right) })
+        json!({ "out": fit.then_some(out), "seed": seed, "steps": steps, "loss": loss_last, "scenes": scenes, "right": Value::Object(right) })
     );
-    if is_fit(&rightness) {
+    if fit {
         return Ok(Verdict::Fine);
     }
     tracing::warn!(
-        "it is right on fewer than {RIGHT_LEAST} of the true scenes: let it learn for more --steps"
+        "it is right on fewer than {RIGHT_LEAST} of the true scenes, and was not written: let it learn \
+         for more --steps"
     );
     Ok(Verdict::Problems)
 }

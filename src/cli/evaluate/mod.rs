@@ -1,6 +1,7 @@
 //! `shutterbug evaluate`: how good a model is on held-out dialogues.
 
 mod calibrate;
+mod compare;
 mod judge;
 mod losses;
 mod run;
@@ -30,6 +31,7 @@ enum Command {
     Losses(losses::Arguments),
     Calibrate(calibrate::Arguments),
     Judge(judge::Arguments),
+    Compare(compare::Arguments),
 }
 
 pub(crate) fn run(
@@ -42,6 +44,7 @@ pub(crate) fn run(
         Command::Losses(arguments) => losses::run(arguments, settings, config),
         Command::Calibrate(arguments) => calibrate::run(arguments, settings),
         Command::Judge(arguments) => judge::run(arguments),
+        Command::Compare(arguments) => compare::run(arguments),
     }
 }
 

@@ -26,7 +26,7 @@ const CHANNELS: [i64; 5] = [3, 24, 48, 96, 128];
 const GROUPS: i64 = 8;
 /// Pictures that go through it at once.
 const BATCH: usize = 64;
-/// A judge that is right less often on true scenes judges nobody.
+/// A judge that is right less often on true scenes should judge nobody.
 pub const RIGHT_LEAST: f64 = 0.98;
 
 struct Block {

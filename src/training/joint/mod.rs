@@ -53,10 +53,12 @@ pub struct JointObjective {
     empty_caption: DrivingCaption,
     llama: LlamaVision,
     diffusion: StableDiffusion3,
-    /// Trained updates of the language model, where it is adapted.
+    /// Updates of the language model, where it is adapted.
     language: Option<Adapter>,
-    /// Trained updates of the diffusion transformer, where it is adapted.
+    /// Updates of the diffusion transformer, where it is adapted.
     transformer: Option<Adapter>,
+    /// Of the adapter that the run began with.
+    adapter_revision: Option<String>,
     bridge: Option<Bridge>,
     /// Bool `[v]`: control tokens, which no caption holds.
     barred_v: Tensor,
@@ -93,8 +95,10 @@ impl JointObjective {
         let tags = directory.manifest.tokens;
         let prompts = PromptBuilder::load(&directory.llama(), Some(tags)).map_err(unusable)?;
         let encoders = CaptionTokenizers::load(&directory.diffusion()).map_err(unusable)?;
+        let earlier = adapter.map(|folder| read_adapter(folder, &bases, compute)).transpose()?;
+        let adapter_revision = earlier.as_ref().map(|adapter| adapter.revision.clone());
         let (language, transformer) =
-            adapters(&directory, adapter, &bases, &llama, settings, compute)?;
+            adapters(&directory, earlier, &bases, &llama, settings, compute)?;
         let tokenizer = prompts.tokenizer();
         let side =
             settings.pictures.picture_px.map_or_else(|| own_side(diffusion.config()), i64::from);
@@ -128,6 +132,7 @@ impl JointObjective {
             diffusion,
             language,
             transformer,
+            adapter_revision,
             side,
             latents,
         })
@@ -158,8 +163,12 @@ impl Objective for JointObjective {
         &self.parameters
     }
 
+    /// Also the adapter that the run began with: its scales, and a half that stays as it is, are in
+    /// no checkpoint.
     fn bases(&self) -> Vec<(String, String)> {
-        self.parts.bases()
+        let adapter = self.adapter_revision.iter();
+        let adapter = adapter.map(|revision| (ADAPTER.to_owned(), revision.clone()));
+        self.parts.bases().into_iter().chain(adapter).collect()
     }
 
     fn examples(&self) -> usize {
@@ -239,7 +248,7 @@ impl Objective for JointObjective {
         let trained = [self.settings.language, self.settings.diffusion];
         let language = over(&self.language, LANGUAGE, trained[0]);
         let transformer = over(&self.transformer, DIFFUSION, trained[1]);
-        if trained.contains(&Trained::Adapters) {
+        if language.is_some() || transformer.is_some() {
             let dropout = self.settings.lora.dropout;
             adapters::write(
                 &out.join(ADAPTER),
@@ -293,18 +302,25 @@ fn open_diffusion(
     Ok(diffusion)
 }
 
-/// The trained updates of language model and diffusion transformer.
+/// The adapter that training goes on from, in float32.
+fn read_adapter(
+    folder: &Path,
+    bases: &Bases,
+    compute: Compute,
+) -> Result<JointAdapter, TrainError> {
+    let float = Compute { kind: Kind::Float, ..compute };
+    JointAdapter::read(folder, bases, float).map_err(unusable)
+}
+
+/// The updates of language model and diffusion transformer.
 fn adapters(
     directory: &ModelDirectory,
-    folder: Option<&Path>,
+    earlier: Option<JointAdapter>,
     bases: &Bases,
     llama: &LlamaVision,
     settings: &Training,
     compute: Compute,
 ) -> Result<(Option<Adapter>, Option<Adapter>), TrainError> {
-    let float = Compute { kind: Kind::Float, ..compute };
-    let read = |folder| JointAdapter::read(folder, bases, float).map_err(unusable);
-    let earlier = folder.map(read).transpose()?;
     let lora = &settings.lora;
     let seed = |place| Draws::new(settings.seed, 0).seed(Purpose::Initial, place);
     let fresh = |layers: Vec<(&str, [i64; 2])>, place| {

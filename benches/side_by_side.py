@@ -7,10 +7,15 @@ model, both sides run in turn, each in a process of its own (A B A B …): each 
 up and measures once. What they write must agree: greedy tokens are compared, and pictures pixel by
 pixel. A Markdown report goes to stdout: medians, with the extremes in brackets.
 
-The reference's side is this same file with `--reference talk|draw`.
+The part `train` times optimizer steps of joint training with low-rank adapters, both sides on the
+same batch in every step; dropout and caption dropout are off. The reference has its inputs decoded
+and tokenised beforehand, Shutterbug does that within every step.
+
+The reference's side is this same file with `--reference talk|draw|train`.
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -70,6 +75,29 @@ DRAWER = "sd3-100m"
 # llama-500m and sd3-100m in one model directory, with the tests' small vocabularies.
 WHOLE = "whole-600m"
 VOCABULARIES = ROOT / "tests" / "fixtures" / "tiny"
+# The pocket model of 12 M parameters and dialogues of its world.
+TRAINED = "train"
+DIALOGUES = 400
+BATCH = 16
+WARMUP_STEPS = 2
+# Odd: the median is one of them.
+COUNTED_STEPS = 11
+TRAINING = {
+    "training.stage": "joint",
+    "training.language": "adapters",
+    "training.diffusion": "adapters",
+    "training.batch_examples": BATCH,
+    "training.micro_batch_examples": BATCH,
+    "optimizer.schedule": "constant",
+    "optimizer.warmup_steps": 0,
+    "optimizer.gradient_norm_max": 1.0,
+    "bridge.mode": "static",
+    "bridge.own_caption_share": 0.0,
+    "diffusion.caption_dropout": 0.0,
+    "lora.rank": 32,
+    "lora.dropout": 0.0,
+    "lora.train_rows": "tags",
+}
 
 
 # Making models.
@@ -204,6 +232,26 @@ def make_whole(directory, shutterbug):
                    stdout=subprocess.DEVNULL)
 
 
+def make_trained(directory, shutterbug):
+    """A pocket model that has learned nothing yet, and a batch of dialogues with photos by A."""
+
+    def run(*command):
+        command = [shutterbug, *map(str, command)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    dialogues = directory / "train.jsonl"
+    counts = ["--train", DIALOGUES, "--validation", 0, "--test", 0]
+    run("data", "pocket", *counts, "--out", directory)
+    run("models", "new", "--preset", "pocket", "--data", dialogues, "--out", directory / "model")
+
+    def shares(line):
+        turns = [turn for turn in json.loads(line)["turns"] if turn["speaker"] == "A"]
+        return any("photo" in element for turn in turns for element in turn["elements"])
+
+    chosen = filter(shares, dialogues.read_text().splitlines(keepends=True))
+    (directory / "batch.jsonl").write_text("".join(itertools.islice(chosen, BATCH)))
+
+
 def ready(name, make):
     """The model's folder; `make` makes it if it is not there."""
     directory = FOLDER / name
@@ -330,10 +378,23 @@ def reference_draw(directory, out):
     return {"picture_s": picture_s}
 
 
+def reference_train(directory, recompute):
+    import joint_step
+
+    torch.manual_seed(0)
+    joint = joint_step.JointStep(directory / "model", directory / "batch.jsonl", recompute)
+    loaded = resident_bytes_max()
+    figures = joint.measure(WARMUP_STEPS, COUNTED_STEPS)
+    memory = {"memory_bytes_loaded": loaded, "memory_bytes_max": resident_bytes_max()}
+    return figures | memory
+
+
 def run_reference(arguments):
     torch.set_num_threads(arguments.threads)
     if arguments.reference == "talk":
         figures = reference_talk(arguments.directory)
+    elif arguments.reference == "train":
+        figures = reference_train(arguments.directory, arguments.recompute)
     else:
         figures = reference_draw(arguments.directory, arguments.out)
     print(json.dumps(figures | {"resident_bytes_max": resident_bytes_max()}))
@@ -469,8 +530,43 @@ def report_drawer(sides):
     row("largest difference of a pixel, of 255", f"{difference:.3f}", "", "")
 
 
+def report_trained(sides):
+    shutterbug = sides.arguments.shutterbug
+    directory = ready(TRAINED, lambda part: make_trained(part, shutterbug))
+    command = ["train", "--model", directory / "model", "--data", directory / "batch.jsonl"]
+    command += ["--steps", COUNTED_STEPS]
+    for setting, value in TRAINING.items():
+        command += ["--set", f"{setting}={value}"]
+    plain, theirs, recomputed, checkpointed = sides.in_turn(
+        lambda: sides.ours(*command),
+        lambda: sides.reference("train", directory),
+        lambda: sides.ours(*command, "--set", "training.recompute=on"),
+        lambda: sides.reference("train", directory, "--recompute"),
+    )
+    print("\n### pocket-12m\n")
+    head("", "Shutterbug", "transformers, diffusers, peft", "ratio")
+
+    def memory(pair, figure, what):
+        peaks = [[run[figure] / 2**20 for run in side] for side in pair]
+        row(f"{what}, MiB", *[spread(side, 0) for side in peaks], ratio(*reversed(peaks)))
+
+    for what, pair in (("", (plain, theirs)), (", recomputing", (recomputed, checkpointed))):
+        seconds = [[run["seconds_per_step_median"] for run in side] for side in pair]
+        row(f"joint training step of {BATCH} dialogues{what}, s",
+            *[spread(side, 2) for side in seconds], ratio(*reversed(seconds)))
+        memory(pair, "memory_bytes_max", "peak resident memory")
+        memory(pair, "memory_bytes_loaded", "… before the first step")
+    for what, figure, digits in (
+        ("tokens scored a step", "tokens_per_step", 0),
+        ("photos drawn a step", "photos_per_step", 0),
+        ("loss of the last step", "loss", 2),
+    ):
+        row(what, *[f"{side[0][figure]:.{digits}f}" for side in (plain, theirs)], "")
+
+
 def versions(arguments):
     import diffusers
+    import peft
     import transformers
 
     model = next(
@@ -480,8 +576,8 @@ def versions(arguments):
     today = datetime.now(timezone.utc).date()
     print(f"{today}; {model}, {os.cpu_count()} cores, {arguments.threads} threads, float32; "
           f"torch {torch.__version__}, transformers {transformers.__version__}, diffusers "
-          f"{diffusers.__version__}; {arguments.repetitions} repetitions; load average before: "
-          f"{os.getloadavg()[0]:.1f}.")
+          f"{diffusers.__version__}, peft {peft.__version__}; {arguments.repetitions} repetitions; "
+          f"load average before: {os.getloadavg()[0]:.1f}.")
 
 
 def main():
@@ -489,23 +585,26 @@ def main():
     parser.add_argument("--shutterbug", default=ROOT / "target" / "release" / "shutterbug")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", choices=[*TALKERS, DRAWER, WHOLE], action="append")
-    parser.add_argument("--reference", choices=["talk", "draw"], help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=[*TALKERS, DRAWER, WHOLE, TRAINED], action="append")
+    parser.add_argument("--reference", choices=["talk", "draw", "train"], help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--recompute", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.reference:
         run_reference(arguments)
         return
     FOLDER.mkdir(parents=True, exist_ok=True)
     sides = Sides(arguments)
-    parts = arguments.only or [*TALKERS, DRAWER, WHOLE]
+    parts = arguments.only or [*TALKERS, DRAWER, WHOLE, TRAINED]
     versions(arguments)
     for name in parts:
         if name == DRAWER:
             report_drawer(sides)
         elif name == WHOLE:
             report_whole(sides)
+        elif name == TRAINED:
+            report_trained(sides)
         else:
             report_talker(sides, name)
 

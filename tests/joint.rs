@@ -1,7 +1,6 @@
 //! The joint objective through the trainer: what it draws, what it measures, and what it writes.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use shutterbug::config::{Preset, Training};
@@ -37,9 +36,16 @@ fn settings(overrides: &[&str]) -> Training {
 }
 
 fn open(model: &Path, overrides: &[&str]) -> Result<Box<dyn TrainingRun>, TrainError> {
-    let own = model.join("adapter");
-    let own = own.is_dir().then_some(own.as_path());
-    open_run(model, own, dataset().examples, &settings(overrides), Compute::CPU)
+    open_over(model, None, overrides)
+}
+
+/// A run that goes on from an adapter.
+fn open_over(
+    model: &Path,
+    adapter: Option<&Path>,
+    overrides: &[&str],
+) -> Result<Box<dyn TrainingRun>, TrainError> {
+    open_run(model, adapter, dataset().examples, &settings(overrides), Compute::CPU)
 }
 
 /// All steps of a run.
@@ -105,22 +111,16 @@ fn an_adapter_is_written_that_the_system_uses_and_training_goes_on_from() {
     EndToEnd::load(&directory, Compute::CPU).unwrap().add_adapter(&adapter).unwrap();
 
     // A run over the model with this adapter begins where the other ended.
-    for half in ["llama", "diffusion"] {
-        let (from, to) = (adapter.join(half), model.join("adapter").join(half));
-        fs::create_dir_all(&to).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
+    let again = |overrides: &[&str]| open_over(&model, Some(&adapter), overrides);
     let text = |report: &StepReport| report.figures["text_loss"];
-    let again = drive(open(&model, &["lora.dropout=0"]).unwrap().as_mut());
-    assert!(text(&again[0]) < text(&first[0]), "{first:?} {again:?}");
+    let second = drive(again(&["lora.dropout=0"]).unwrap().as_mut());
+    assert!(text(&second[0]) < text(&first[0]), "{first:?} {second:?}");
 
     // A half that isn't trained serves as it is, without dropout, and is written along.
-    let mut run = open(&model, &["training.language=nothing"]).unwrap();
+    let nothing = ["training.language=nothing"];
+    let mut run = again(&nothing).unwrap();
     let frozen = drive(run.as_mut());
-    assert_eq!(text(&frozen[0]).to_bits(), text(&again[0]).to_bits());
+    assert_eq!(text(&frozen[0]).to_bits(), text(&second[0]).to_bits());
     let out = folder.path().join("frozen");
     run.write_results(&out).unwrap();
     let tensors = |adapter: &Path, file: &str| {
@@ -138,14 +138,11 @@ fn an_adapter_is_written_that_the_system_uses_and_training_goes_on_from() {
     // A checkpoint of it goes on with that adapter only.
     let checkpoints = folder.path().join("checkpoints");
     run.save(&checkpoints).unwrap();
-    let nothing = settings(&["training.language=nothing"]);
-    let other = open_run(&model, None, dataset().examples, &nothing, Compute::CPU);
-    let error = other.unwrap().resume(&checkpoints).unwrap_err();
+    let error = open(&model, &nothing).unwrap().resume(&checkpoints).unwrap_err();
     assert!(error.to_string().contains("was trained on adapter"), "{error}");
-    let same = open(&model, &["training.language=nothing"]).unwrap().resume(&checkpoints).unwrap();
-    assert!(same.is_some());
+    assert!(again(&nothing).unwrap().resume(&checkpoints).unwrap().is_some());
 
-    let error = open(&model, &["training.language=weights"]).err().unwrap();
+    let error = again(&["training.language=weights"]).err().unwrap();
     assert!(error.to_string().contains("--adapter none"), "{error}");
 }
 

@@ -1,6 +1,8 @@
 //! Model directories whose prompt files can't be used: each is refused by its file's name, and with
 //! what would be right.
 
+mod tiny_copy;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,27 +11,16 @@ use shutterbug::data::with_causes;
 use shutterbug::prompt::{CaptionTokenizers, ImageProcessor, PromptBuilder, PromptLoadError};
 use shutterbug::tokens::PhotoTags;
 
+use tiny_copy::copy_without_weights;
+
 fn tiny(part: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny").join(part)
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else if path.extension().is_none_or(|extension| extension != "safetensors") {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
 }
 
 /// A copy of the tiny model's part, without its weights.
 fn damaged(part: &str, damage: impl FnOnce(&Path)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    copy(&tiny(part), folder.path());
+    copy_without_weights(&tiny(part), folder.path());
     damage(folder.path());
     folder
 }

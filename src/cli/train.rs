@@ -230,8 +230,7 @@ impl Driver {
                     self.bar.abandon();
                     // Unless they diverged, nothing is wrong with the trained tensors.
                     if !matches!(error, TrainError::NotFinite(_))
-                        && self.saved < self.run.steps()
-                        && let Err(unsaved) = self.run.save(&self.checkpoints)
+                        && let Err(unsaved) = self.save()
                     {
                         tracing::error!("{}", with_causes(&unsaved));
                     }
@@ -293,13 +292,21 @@ impl Driver {
     /// A checkpoint that can't be written is told, and training goes on: the disk may have room
     /// again for the next one.
     fn save_or_go_on(&mut self) -> anyhow::Result<()> {
-        match self.run.save(&self.checkpoints) {
-            Ok(_) => self.saved = self.run.steps(),
+        match self.save() {
             Err(error @ TrainError::Save { .. }) => {
                 let sentence = with_causes(&error);
                 self.bar.suspend(|| tracing::error!("{sentence}; training goes on"));
+                Ok(())
             }
-            Err(error) => return Err(error.into()),
+            saved => Ok(saved?),
+        }
+    }
+
+    /// Writes a checkpoint, unless there is one of this step.
+    fn save(&mut self) -> Result<(), TrainError> {
+        if self.saved < self.run.steps() {
+            self.run.save(&self.checkpoints)?;
+            self.saved = self.run.steps();
         }
         Ok(())
     }
@@ -320,8 +327,7 @@ impl Driver {
     /// The last checkpoint, what was learned, the curves; and one JSON object on stdout.
     fn finish(&mut self) -> anyhow::Result<()> {
         self.bar.finish_and_clear();
-        let unsaved = self.saved < self.run.steps();
-        let saved = if unsaved { self.run.save(&self.checkpoints).map(drop) } else { Ok(()) };
+        let saved = self.save();
         // What was learned is a fraction of a checkpoint's size, and may find room where that doesn't.
         let written = self.run.write_results(&self.out);
         if let (Err(unsaved), Err(_)) = (&saved, &written) {

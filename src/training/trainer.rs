@@ -233,7 +233,7 @@ impl<O: Objective> Trainer<O> {
         of.extend(micro.probes.iter().map(|(_, probe)| probe));
         let mut gradients = gradients(&micro.loss, &of);
         for ((name, _), gradient) in micro.probes.iter().zip(gradients.drain(trained..)) {
-            open.measures.sample(name, gradient_norm(&Vec::from_iter(gradient)));
+            open.measures.sample(name, gradient_norm(gradient.as_slice()));
         }
         open.gradients.resize_with(trained, || None);
         for (sum, gradient) in open.gradients.iter_mut().zip(gradients) {
@@ -301,7 +301,7 @@ impl<O: Objective> Trainer<O> {
         self.skipped_in_a_row += 1;
         if self.skipped_in_a_row > self.settings.optimizer.skipped_steps_max {
             let broken =
-                |gradient: &Option<Tensor>| !gradient_norm(&Vec::from_iter(gradient)).is_finite();
+                |gradient: &Option<Tensor>| !gradient_norm(gradient.as_slice()).is_finite();
             let named = self.optimizer.names().zip(&open.gradients);
             let tensors = named
                 .filter(|(_, gradient)| broken(gradient))

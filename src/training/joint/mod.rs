@@ -328,43 +328,41 @@ fn adapters(
     };
     let (earlier_language, earlier_transformer) =
         earlier.map_or((None, None), |JointAdapter { llama, diffusion, .. }| (llama, diffusion));
-    let language = match (settings.language, earlier_language) {
-        (Trained::Weights, Some(_)) => return Err(adapted_already("language")),
-        // It stays as it is, and serves.
-        (Trained::Nothing, earlier) => earlier,
-        (Trained::Weights, None) => None,
-        (Trained::Adapters, Some(adapter)) => Some(adapter.trainable()),
-        (Trained::Adapters, None) => {
-            let decoder = |name: &str| name.starts_with(DECODER);
-            let chosen =
-                chosen("lora.llama_layers", &bases.llama.shapes, &lora.llama_layers, decoder)?;
-            let tags = directory.manifest.tokens;
-            let rows: Vec<u32> = match lora.train_rows {
-                TokenRows::Tags => vec![tags.img, tags.img_end],
-                TokenRows::All => (0..llama.config().text.vocabulary as u32).collect(),
-            };
-            Some(Adapter { rows: llama.token_rows(&rows), ..fresh(chosen, 0) })
-        }
-    };
-    let transformer = match (settings.diffusion, earlier_transformer) {
-        (Trained::Weights, Some(_)) => return Err(adapted_already("diffusion")),
-        (Trained::Nothing, earlier) => earlier,
-        (Trained::Weights, None) => None,
-        (Trained::Adapters, Some(adapter)) => Some(adapter.trainable()),
-        (Trained::Adapters, None) => {
-            let (key, shapes) = ("lora.diffusion_layers", &bases.diffusion.shapes);
-            Some(fresh(chosen(key, shapes, &lora.diffusion_layers, |_| true)?, 1))
-        }
-    };
+    let language = begun("language", settings.language, earlier_language, || {
+        let decoder = |name: &str| name.starts_with(DECODER);
+        let chosen = chosen("lora.llama_layers", &bases.llama.shapes, &lora.llama_layers, decoder)?;
+        let tags = directory.manifest.tokens;
+        let rows: Vec<u32> = match lora.train_rows {
+            TokenRows::Tags => vec![tags.img, tags.img_end],
+            TokenRows::All => (0..llama.config().text.vocabulary as u32).collect(),
+        };
+        Ok(Adapter { rows: llama.token_rows(&rows), ..fresh(chosen, 0) })
+    })?;
+    let transformer = begun("diffusion", settings.diffusion, earlier_transformer, || {
+        let (key, shapes) = ("lora.diffusion_layers", &bases.diffusion.shapes);
+        Ok(fresh(chosen(key, shapes, &lora.diffusion_layers, |_| true)?, 1))
+    })?;
     Ok((language, transformer))
 }
 
-/// Weights that an adapter was trained over can't be trained on without it.
-fn adapted_already(model: &str) -> TrainError {
-    TrainError::Setting(format!(
-        "training.{model} is \"weights\", but the model has an adapter there: train the adapter on, \
-         or give --adapter none to leave it out"
-    ))
+/// The updates that the half `model` begins with: those that it has already, or `fresh` ones. One
+/// that isn't trained stays as it is, and serves.
+fn begun(
+    model: &str,
+    trained: Trained,
+    earlier: Option<Adapter>,
+    fresh: impl FnOnce() -> Result<Adapter, TrainError>,
+) -> Result<Option<Adapter>, TrainError> {
+    match (trained, earlier) {
+        (Trained::Nothing, earlier) => Ok(earlier),
+        (Trained::Weights, None) => Ok(None),
+        (Trained::Weights, Some(_)) => Err(TrainError::Setting(format!(
+            "training.{model} is \"weights\", but the model has an adapter there: train the adapter \
+             on, or give --adapter none to leave it out"
+        ))),
+        (Trained::Adapters, Some(adapter)) => Ok(Some(adapter.trainable())),
+        (Trained::Adapters, None) => fresh().map(Some),
+    }
 }
 
 /// Names and shapes `[out, in]` of the linear layers whose names end with one of `ends`, the value

@@ -17,7 +17,7 @@ use super::place;
 use crate::config::{Training, WrittenPrecision};
 use crate::data::Example;
 use crate::dialogue::Pixels;
-use crate::llama_vision::{Config, LlamaVision, PhotoTiles};
+use crate::llama_vision::{BUFFERS, Config, LlamaVision, PhotoTiles};
 use crate::nn::{Bias, Linear};
 use crate::prompt::{CaptionTokenizers, Detail, ImageProcessor};
 use crate::stable_diffusion::{ClipTextEncoder, Part, StableDiffusion3Config};
@@ -85,7 +85,7 @@ impl EncodersObjective {
         let weights = parts.trained(LLAMA, compute, &[VISION])?;
         let features = config.vision.features();
         let llama_vision = LlamaVision::from_weights(&weights, config)?;
-        weights.finish(&["rotary_emb.inv_freq"])?;
+        weights.finish(BUFFERS)?;
 
         let contrast = Weights::fresh(settings.seed, compute);
         let side = |part: Part, config, name: &str, ids| {

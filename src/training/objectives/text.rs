@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::config::{TextLoss, Training, WrittenPrecision};
 use crate::data::Example;
-use crate::llama_vision::{Config, LlamaVision, Prompt, SeenPhoto};
+use crate::llama_vision::{BUFFERS, Config, LlamaVision, Prompt, SeenPhoto};
 use crate::prompt::PromptBuilder;
 use crate::torch::Compute;
 use crate::training::parts::{LLAMA, Parts};
@@ -45,7 +45,7 @@ impl TextObjective {
         let parts = Parts::new(model, settings.begin, settings.seed);
         let weights = parts.trained(LLAMA, compute, &[""])?;
         let mut llama = LlamaVision::from_weights(&weights, config)?;
-        weights.finish(&["rotary_emb.inv_freq"])?;
+        weights.finish(BUFFERS)?;
         let prompts = PromptBuilder::load(&directory, None).map_err(super::unusable)?;
         if !parts.tags_trained_before() {
             llama.neutralise(prompts.tokenizer().tags());

@@ -5,6 +5,8 @@
 //! from each draw (Efron and Tibshirani, "An Introduction to the Bootstrap", chapter 13). Two
 //! systems on the same dialogues are compared by drawing the same dialogues for both.
 
+use serde_json::{Value, json};
+
 use super::draws::Draws;
 
 /// How often dialogues are drawn again.
@@ -68,6 +70,13 @@ pub struct Estimate {
     pub low: f64,
     /// Upper end of the 95 % interval.
     pub high: f64,
+}
+
+impl Estimate {
+    /// As an object for programs; `key` names how many things it is `over`.
+    pub fn json(self, key: &str, over: impl Into<Value>) -> Value {
+        json!({ "value": self.value, "low": self.low, "high": self.high, key: over.into() })
+    }
 }
 
 /// A figure over dialogues, each with its counts, and its 95 % interval; `None` where the figure is

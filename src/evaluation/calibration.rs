@@ -1,9 +1,9 @@
 //! How much must be added to the logit of `[IMG]` so that photos come as often as is wanted?
 //!
 //! What share of its turns a bot should spend on photos is its operator's choice, not a property of
-//! the data that it learned from. The model's own probability of a photo, at the
-//! position of a reply where it is largest, gives the rate at any bias without writing the replies
-//! anew: a bias adds to the log-odds.
+//! the data that it learned from. The model's own probability of a photo, at the position of a reply
+//! where it is largest, gives the rate at any bias without writing the replies anew: a bias adds to
+//! the log-odds.
 
 /// Of drawn replies, the share with a photo when `bias` is added to the logit of `[IMG]`:
 /// `probabilities` are the unbiased `P([IMG])` of every decision.

@@ -44,22 +44,22 @@ pub fn markdown(figures: &[String], rows: &[Row]) -> String {
     for row in rows {
         let _ = write!(text, "| {} |", row.name);
         for values in &row.values {
-            let cell = mean(values).map_or_else(
-                || "–".to_owned(),
-                |Estimate { value, low, .. }| match values.len() {
-                    1 => rounded(value, value.abs()),
-                    _ => format!(
-                        "{} ± {}",
-                        rounded(value, value - low),
-                        rounded(value - low, value - low)
-                    ),
-                },
-            );
-            let _ = write!(text, " {cell} |");
+            let _ = write!(text, " {} |", cell(values));
         }
         text.push('\n');
     }
     text
+}
+
+fn cell(values: &[f64]) -> String {
+    match (mean(values), values.len()) {
+        (None, _) => "–".to_owned(),
+        (Some(only), 1) => rounded(only.value, only.value.abs()),
+        (Some(Estimate { value, low, .. }), _) => {
+            let half = value - low;
+            format!("{} ± {}", rounded(value, half), rounded(half, half))
+        }
+    }
 }
 
 /// `value` to two significant digits of `of`, and to no less than three decimal places.

@@ -130,9 +130,7 @@ impl Report {
         let figures: Map<String, Value> = self
             .figures
             .iter()
-            .map(|Figure { name, estimate: Estimate { value, low, high }, of }| {
-                (name.clone(), json!({ "value": value, "low": low, "high": high, "of": of }))
-            })
+            .map(|Figure { name, estimate, of }| (name.clone(), estimate.json("of", *of)))
             .collect();
         json!({
             "run": self.run,
@@ -248,7 +246,7 @@ fn answer_figures(figures: &mut Figures, dialogues: &[Vec<Case<'_>>]) {
     figures.ratio("answers.guessing", &guessed, Answers::all);
     for aspect in Aspect::ALL {
         figures
-            .ratio(format!("answers.right.{}", name(aspect)), &right, |tally| tally.about(aspect));
+            .ratio(format!("answers.right.{}", aspect.name()), &right, |tally| tally.about(aspect));
     }
 }
 
@@ -265,7 +263,7 @@ fn photo_figures(figures: &mut Figures, dialogues: &[Vec<Case<'_>>]) {
     ];
     for (group, pick) in groups {
         for property in PROPERTIES {
-            figures.ratio(format!("{group}.{}", name(property)), &tallies, |tally| {
+            figures.ratio(format!("{group}.{}", property.name()), &tallies, |tally| {
                 pick(tally).of(property)
             });
         }
@@ -283,15 +281,4 @@ fn overlap_figures(figures: &mut Figures, dialogues: &[Vec<Case<'_>>]) {
     push("bleu_1", Overlap::bleu_1);
     push("bleu_2", Overlap::bleu_2);
     push("rouge_l", Overlap::rouge_l);
-}
-
-fn name(aspect: Aspect) -> &'static str {
-    match aspect {
-        Aspect::Object => "object",
-        Aspect::Colour => "colour",
-        Aspect::Place => "place",
-        Aspect::Side => "side",
-        Aspect::Size => "size",
-        Aspect::Company => "company",
-    }
 }

@@ -72,10 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
 
 fn described(row: &Row, figures: &[String]) -> Value {
     let figures = figures.iter().zip(&row.values).map(|(figure, values)| {
-        let found = mean(values).map(|estimate| {
-            let (value, low, high) = (estimate.value, estimate.low, estimate.high);
-            json!({ "value": value, "low": low, "high": high, "runs": values.len() })
-        });
+        let found = mean(values).map(|estimate| estimate.json("runs", values.len()));
         (figure.clone(), found.unwrap_or(Value::Null))
     });
     Value::Object(figures.collect())

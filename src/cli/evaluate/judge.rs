@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
     }
     let mut right = Map::new();
     for property in PROPERTIES {
-        right.insert(format!("{property:?}").to_lowercase(), json!(rightness.of(property).value()));
+        right.insert(property.name().to_owned(), json!(rightness.of(property).value()));
     }
     println!(
         "{}",

@@ -68,10 +68,7 @@ pub(crate) fn run(
     let mut losses = Map::new();
     for (number, name) in LOSSES.into_iter().enumerate() {
         let means: Vec<Mean> = dialogues.iter().map(|means| means[number]).collect();
-        let found = Mean::over(&means, 0).map(|(estimate, of)| {
-            let (value, low, high) = (estimate.value, estimate.low, estimate.high);
-            json!({ "value": value, "low": low, "high": high, "of": of })
-        });
+        let found = Mean::over(&means, 0).map(|(estimate, of)| estimate.json("of", of));
         losses.insert(name.to_owned(), found.unwrap_or(Value::Null));
     }
     println!(

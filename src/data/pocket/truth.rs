@@ -113,6 +113,18 @@ impl Aspect {
     pub const ALL: [Self; 6] =
         [Self::Object, Self::Colour, Self::Place, Self::Side, Self::Size, Self::Company];
 
+    /// What it is called in figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Object => "object",
+            Self::Colour => "colour",
+            Self::Place => "place",
+            Self::Side => "side",
+            Self::Size => "size",
+            Self::Company => "company",
+        }
+    }
+
     /// The words that can be answers.
     pub fn words(self) -> Vec<&'static str> {
         use super::scene::{Side, Size};

@@ -88,7 +88,7 @@ impl PocketJudge {
         // What is somewhere in the picture, and what is all over it.
         let features = 2 * CHANNELS[CHANNELS.len() - 1];
         let head = |property: &Aspect| {
-            let weights = weights.at(format!("heads.{property:?}").to_lowercase());
+            let weights = weights.at(format!("heads.{}", property.name()));
             Linear::load(&weights, features, kinds(*property) as i64, Bias::Yes)
         };
         Ok(Self {
@@ -115,11 +115,11 @@ impl PocketJudge {
     /// of them combinations that no model was trained on; by property.
     pub fn rightness(&self, seed: u64, scenes: usize) -> Properties {
         let world = PocketWorld { seed };
-        let snapshots: Vec<Snapshot> = of_one_thing(world, Split::Test).take(scenes).collect();
-        let pictures: Vec<Pixels> = snapshots.iter().map(|shot| shot.pixels.clone()).collect();
+        let snapshots = of_one_thing(world, Split::Test).take(scenes);
+        let (truths, pictures): (Vec<Judgement>, Vec<Pixels>) =
+            snapshots.map(|shot| (truth(&shot), shot.pixels)).unzip();
         let mut rightness = Properties::default();
-        for (snapshot, judgement) in snapshots.iter().zip(self.judge(&pictures)) {
-            let truth = truth(snapshot);
+        for (truth, judgement) in truths.into_iter().zip(self.judge(&pictures)) {
             rightness.count(|property| Some(truth.word(property) == judgement.word(property)));
         }
         rightness
